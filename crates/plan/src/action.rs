@@ -1,0 +1,465 @@
+//! One action is one SQL statement: what it is about, where it runs, when, and for whom.
+
+use crate::{Ident, Privileges, Relation, Routine, Verifier};
+
+/// A statement that changes the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `ALTER ROLE … NOLOGIN`: a leaving role opens no new session.
+    RevokeLogin {
+        /// The role.
+        role: Ident,
+    },
+    /// Ends the sessions of a leaving role.
+    TerminateSessions {
+        /// The role.
+        role: Ident,
+    },
+    /// `CREATE ROLE … NOLOGIN`: without a password until that is in its Secret.
+    CreateRole {
+        /// The role.
+        role: Ident,
+    },
+    /// `COMMENT ON ROLE`: our marker.
+    CommentOnRole {
+        /// The role.
+        role: Ident,
+        /// The whole comment.
+        comment: String,
+    },
+    /// Makes the admin role a member: without superuser it may then act for the role.
+    GrantMembership {
+        /// The role that is granted.
+        role: Ident,
+        /// The role that becomes a member.
+        member: Ident,
+        /// Whether the server knows `WITH INHERIT, SET` (16 and later).
+        options: bool,
+    },
+    /// `ALTER ROLE … NOCREATEDB`: an attribute that a provisioned role never has.
+    RevokeCreateDb {
+        /// The role.
+        role: Ident,
+    },
+    /// `ALTER ROLE … VALID UNTIL 'infinity'`: an expired password cannot log in.
+    ClearExpiry {
+        /// The role.
+        role: Ident,
+    },
+    /// `CREATE DATABASE`, closed until it has been made right.
+    CreateDatabase {
+        /// The database.
+        database: Ident,
+        /// Its owner.
+        owner: Ident,
+        /// What it is copied from.
+        template: Ident,
+    },
+    /// `DROP DATABASE` of what an interrupted DROP left: it cannot be entered, its data is gone.
+    DropInvalidDatabase {
+        /// The database.
+        database: Ident,
+    },
+    /// `ALTER DATABASE … OWNER TO`.
+    AlterDatabaseOwner {
+        /// The database.
+        database: Ident,
+        /// The new owner.
+        owner: Ident,
+    },
+    /// `COMMENT ON DATABASE`: our marker.
+    CommentOnDatabase {
+        /// The database.
+        database: Ident,
+        /// The whole comment.
+        comment: String,
+    },
+    /// `ALTER DATABASE … ALLOW_CONNECTIONS true`.
+    AllowConnections {
+        /// The database.
+        database: Ident,
+    },
+    /// `GRANT … ON … TO …`.
+    Grant {
+        /// The database that holds the target, or is it.
+        database: Ident,
+        /// On what.
+        target: Target,
+        /// What.
+        privileges: Privileges,
+        /// To whom.
+        to: Vec<Recipient>,
+        /// How it came to be missing.
+        cause: Cause,
+    },
+    /// `REVOKE … ON … FROM …`.
+    Revoke {
+        /// The database that holds the target, or is it.
+        database: Ident,
+        /// On what.
+        target: Target,
+        /// What.
+        privileges: Privileges,
+        /// From whom.
+        from: Vec<Recipient>,
+        /// Who gave it, where that is not the owner: only it can take it back.
+        grantor: Option<Ident>,
+    },
+    /// `ALTER DEFAULT PRIVILEGES FOR ROLE … [IN SCHEMA …] GRANT or REVOKE …`.
+    AlterDefaultPrivileges {
+        /// The database.
+        database: Ident,
+        /// For objects that these roles create.
+        creators: Vec<Ident>,
+        /// In these schemas; empty for every schema.
+        schemas: Vec<Ident>,
+        /// For objects of this kind.
+        object: DefaultObject,
+        /// Given or taken.
+        change: DefaultChange,
+        /// What.
+        privileges: Privileges,
+        /// To or from whom.
+        recipients: Vec<Recipient>,
+        /// How it came to be missing.
+        cause: Cause,
+    },
+    /// `ALTER ROUTINE … SECURITY INVOKER`: the routine's owner changes, its rights must not.
+    SetRoutineInvoker {
+        /// The database.
+        database: Ident,
+        /// The role that leaves it behind.
+        role: Ident,
+        /// The routine.
+        routine: Routine,
+    },
+    /// `ALTER VIEW … SET (security_invoker = true)` (15 and later): likewise.
+    SetViewInvoker {
+        /// The database.
+        database: Ident,
+        /// The role that leaves it behind.
+        role: Ident,
+        /// The view.
+        view: Relation,
+    },
+    /// `REASSIGN OWNED BY … TO …`, in one database.
+    ReassignOwned {
+        /// The database.
+        database: Ident,
+        /// The role that leaves or may no longer own.
+        role: Ident,
+        /// The heir.
+        to: Ident,
+    },
+    /// `DROP OWNED BY …`, in one database, after everything owned was given away: privileges and defaults.
+    DropOwned {
+        /// The database.
+        database: Ident,
+        /// The leaving role.
+        role: Ident,
+    },
+    /// `ALTER ROLE … PASSWORD`, as a verifier.
+    SetVerifier {
+        /// The role.
+        role: Ident,
+        /// The verifier.
+        verifier: Verifier,
+    },
+    /// `ALTER ROLE … LOGIN`.
+    GrantLogin {
+        /// The role.
+        role: Ident,
+    },
+    /// `DROP ROLE`.
+    DropRole {
+        /// The role.
+        role: Ident,
+    },
+}
+
+/// What GRANT and REVOKE are about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// The database itself.
+    Database,
+    /// Schemas.
+    Schemas(Vec<Ident>),
+    /// Tables, views, materialized views and foreign tables.
+    Tables(Vec<Relation>),
+    /// Sequences.
+    Sequences(Vec<Relation>),
+    /// Columns of one relation.
+    Columns(Relation, Vec<Ident>),
+    /// Functions and procedures.
+    Routines(Vec<Routine>),
+}
+
+/// Who a privilege is given to or taken from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Recipient {
+    /// Every role.
+    Public,
+    /// One role.
+    Role(Ident),
+}
+
+/// Kinds of objects that default privileges know (`pg_default_acl.defaclobjtype`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DefaultObject {
+    /// `r`: tables, views, materialized views, foreign tables.
+    Tables,
+    /// `S`
+    Sequences,
+    /// `n`
+    Schemas,
+    /// `f`
+    Routines,
+    /// `T`
+    Types,
+    /// `L` (18 and later)
+    LargeObjects,
+}
+
+impl DefaultObject {
+    /// The kind of this `defaclobjtype`; `None` for what later versions bring.
+    pub const fn from_char(kind: char) -> Option<Self> {
+        match kind {
+            'r' => Some(Self::Tables),
+            'S' => Some(Self::Sequences),
+            'n' => Some(Self::Schemas),
+            'f' => Some(Self::Routines),
+            'T' => Some(Self::Types),
+            'L' => Some(Self::LargeObjects),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a default privilege is given or taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DefaultChange {
+    /// `GRANT … TO`
+    Grant,
+    /// `REVOKE … FROM`
+    Revoke,
+}
+
+/// How something came to be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It was there or should have been from the start: never provisioned, or taken away by someone.
+    Missing,
+    /// It could not have been there: the object or its creator is new, and no default privilege covered it.
+    Growth,
+}
+
+/// Where a statement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Site<'a> {
+    /// The maintenance database: roles, databases and what else all databases share.
+    Maintenance,
+    /// This database.
+    Database(&'a Ident),
+}
+
+/// When a statement runs; the variants stand in that order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// First: a leaving role must not come back while its things are given away.
+    CloseDoor,
+    /// After the door is closed, or else it would reconnect.
+    Terminate,
+    /// Before anything that names them.
+    Roles,
+    /// What an interrupted DROP left blocks the name.
+    Clear,
+    /// Its owner must exist. Alone: not allowed in a transaction.
+    CreateDatabase,
+    /// Owner, access and marker first, then its door opens, in one transaction.
+    DatabaseAccess,
+    /// Before ownership moves: what runs with its owner's rights must not gain the heir's.
+    Disarm,
+    /// Before grants: what a downgraded role owned is granted to it like anything else.
+    Reassign,
+    /// Before revokes: access that is replaced must not be missing in between.
+    Grants,
+    /// With the grants, in one transaction: a new creator's objects are readable from the first on.
+    DefaultGrants,
+    /// After what replaces it.
+    Revokes,
+    /// Likewise.
+    DefaultRevokes,
+    /// What the leaving role still has was given away; only privileges are left.
+    DropOwned,
+    /// After all access: a login that works finds everything there.
+    Credentials,
+    /// Last: a role that anything still names cannot be dropped.
+    DropRole,
+}
+
+impl Action {
+    /// When the action runs.
+    pub const fn phase(&self) -> Phase {
+        match self {
+            Self::RevokeLogin { .. } => Phase::CloseDoor,
+            Self::TerminateSessions { .. } => Phase::Terminate,
+            Self::CreateRole { .. }
+            | Self::CommentOnRole { .. }
+            | Self::GrantMembership { .. }
+            | Self::RevokeCreateDb { .. }
+            | Self::ClearExpiry { .. } => Phase::Roles,
+            Self::DropInvalidDatabase { .. } => Phase::Clear,
+            Self::CreateDatabase { .. } => Phase::CreateDatabase,
+            Self::AlterDatabaseOwner { .. }
+            | Self::CommentOnDatabase { .. }
+            | Self::AllowConnections { .. }
+            | Self::Grant { target: Target::Database, .. }
+            | Self::Revoke { target: Target::Database, .. } => Phase::DatabaseAccess,
+            Self::SetRoutineInvoker { .. }
+            | Self::SetViewInvoker { .. }
+            | Self::Revoke { target: Target::Routines(_), .. } => Phase::Disarm,
+            Self::ReassignOwned { .. } => Phase::Reassign,
+            Self::Grant { .. } => Phase::Grants,
+            Self::Revoke { .. } => Phase::Revokes,
+            Self::AlterDefaultPrivileges { change: DefaultChange::Grant, .. } => Phase::DefaultGrants,
+            Self::AlterDefaultPrivileges { change: DefaultChange::Revoke, .. } => Phase::DefaultRevokes,
+            Self::DropOwned { .. } => Phase::DropOwned,
+            Self::SetVerifier { .. } | Self::GrantLogin { .. } => Phase::Credentials,
+            Self::DropRole { .. } => Phase::DropRole,
+        }
+    }
+
+    /// Where the action runs. Roles and databases are shared by all databases of a server, so what concerns them
+    /// runs in one place, where one advisory lock orders it.
+    pub const fn site(&self) -> Site<'_> {
+        match self {
+            Self::RevokeLogin { .. }
+            | Self::TerminateSessions { .. }
+            | Self::CreateRole { .. }
+            | Self::CommentOnRole { .. }
+            | Self::GrantMembership { .. }
+            | Self::RevokeCreateDb { .. }
+            | Self::ClearExpiry { .. }
+            | Self::CreateDatabase { .. }
+            | Self::DropInvalidDatabase { .. }
+            | Self::AlterDatabaseOwner { .. }
+            | Self::CommentOnDatabase { .. }
+            | Self::AllowConnections { .. }
+            | Self::Grant { target: Target::Database, .. }
+            | Self::Revoke { target: Target::Database, .. }
+            | Self::SetVerifier { .. }
+            | Self::GrantLogin { .. }
+            | Self::DropRole { .. } => Site::Maintenance,
+            Self::Grant { database, .. }
+            | Self::Revoke { database, .. }
+            | Self::AlterDefaultPrivileges { database, .. }
+            | Self::SetRoutineInvoker { database, .. }
+            | Self::SetViewInvoker { database, .. }
+            | Self::ReassignOwned { database, .. }
+            | Self::DropOwned { database, .. } => Site::Database(database),
+        }
+    }
+
+    /// The role to run the statement as (`SET LOCAL ROLE`): a privilege is taken back by who gave it.
+    pub const fn as_role(&self) -> Option<&Ident> {
+        match self {
+            Self::Revoke { grantor, .. } => grantor.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the statement may stand in a transaction with others. Ending sessions may, but nothing would be
+    /// undone by a rollback, and its effect shows only later: it stands alone too.
+    pub const fn is_transactional(&self) -> bool {
+        !matches!(
+            self,
+            Self::CreateDatabase { .. } | Self::DropInvalidDatabase { .. } | Self::TerminateSessions { .. }
+        )
+    }
+
+    /// The roles that the action is for; none when it is for the database.
+    pub fn roles(&self) -> Vec<&Ident> {
+        match self {
+            Self::RevokeLogin { role }
+            | Self::TerminateSessions { role }
+            | Self::CreateRole { role }
+            | Self::CommentOnRole { role, .. }
+            | Self::GrantMembership { role, .. }
+            | Self::RevokeCreateDb { role }
+            | Self::ClearExpiry { role }
+            | Self::SetRoutineInvoker { role, .. }
+            | Self::SetViewInvoker { role, .. }
+            | Self::ReassignOwned { role, .. }
+            | Self::DropOwned { role, .. }
+            | Self::SetVerifier { role, .. }
+            | Self::GrantLogin { role }
+            | Self::DropRole { role } => vec![role],
+            Self::CreateDatabase { .. }
+            | Self::DropInvalidDatabase { .. }
+            | Self::AlterDatabaseOwner { .. }
+            | Self::CommentOnDatabase { .. }
+            | Self::AllowConnections { .. } => Vec::new(),
+            Self::Grant { to: recipients, .. }
+            | Self::Revoke { from: recipients, .. }
+            | Self::AlterDefaultPrivileges { recipients, .. } => {
+                recipients.iter().filter_map(Recipient::role).collect()
+            }
+        }
+    }
+
+    /// Tables that must be locked before the action, so that it never collides with someone's DDL.
+    pub fn relations_to_lock(&self) -> impl Iterator<Item = &Relation> {
+        let relations: &[Relation] = match self {
+            Self::Grant { target, .. } | Self::Revoke { target, .. } => match target {
+                Target::Tables(relations) => relations,
+                Target::Columns(relation, _) => std::slice::from_ref(relation),
+                Target::Database | Target::Schemas(_) | Target::Sequences(_) | Target::Routines(_) => &[],
+            },
+            _ => &[],
+        };
+        relations.iter().filter(|relation| relation.kind.is_lockable())
+    }
+
+    /// The same action on each of its objects alone, so that one that the server refuses does not cost the
+    /// others; empty when it has one object only.
+    pub fn split(&self) -> Vec<Self> {
+        let (target, rebuild): (&Target, &dyn Fn(Target) -> Self) = match self {
+            Self::Grant { target, .. } => (target, &|one| self.with_target(one)),
+            Self::Revoke { target, .. } => (target, &|one| self.with_target(one)),
+            _ => return Vec::new(),
+        };
+        let parts = target.split();
+        if parts.len() < 2 { Vec::new() } else { parts.into_iter().map(rebuild).collect() }
+    }
+
+    fn with_target(&self, one: Target) -> Self {
+        let mut action = self.clone();
+        match &mut action {
+            Self::Grant { target, .. } | Self::Revoke { target, .. } => *target = one,
+            _ => unreachable!("only GRANT and REVOKE have a target"),
+        }
+        action
+    }
+}
+
+impl Target {
+    fn split(&self) -> Vec<Self> {
+        match self {
+            Self::Database | Self::Columns(..) => vec![self.clone()],
+            Self::Schemas(all) => all.iter().map(|one| Self::Schemas(vec![one.clone()])).collect(),
+            Self::Tables(all) => all.iter().map(|one| Self::Tables(vec![one.clone()])).collect(),
+            Self::Sequences(all) => all.iter().map(|one| Self::Sequences(vec![one.clone()])).collect(),
+            Self::Routines(all) => all.iter().map(|one| Self::Routines(vec![one.clone()])).collect(),
+        }
+    }
+}
+
+impl Recipient {
+    /// The role; `None` for PUBLIC.
+    pub const fn role(&self) -> Option<&Ident> {
+        match self {
+            Self::Public => None,
+            Self::Role(role) => Some(role),
+        }
+    }
+}

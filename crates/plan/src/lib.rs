@@ -1,0 +1,38 @@
+//! Decides which SQL statements lie between what is wanted and what a PostgreSQL server has.
+//!
+//! [`plan`] is a total, pure function: it reads no clock, environment or randomness, talks to no server and
+//! logs nothing. Its input is a [`Desired`] state of one database and the [`Catalog`] that was read from the
+//! server; its output is a [`Plan`]: [`Action`]s in the order in which they must run, and what was [`Withheld`]
+//! and why. Applying a plan and planning again gives an empty plan.
+//!
+//! Names enter SQL only as [`Ident`], strings only as [`Literal`]; both quote themselves.
+
+mod action;
+mod catalog;
+mod desired;
+mod ident;
+mod marker;
+mod planner;
+mod privilege;
+mod reserved;
+mod statement;
+pub mod testing;
+mod verifier;
+mod withheld;
+
+pub use action::{Action, Cause, DefaultChange, DefaultObject, Phase, Recipient, Site, Target};
+pub use catalog::{
+    Acl, AclId, AclItem, Catalog, ColumnGrant, Contents, Database, DefaultAcl, Dependencies, Membership, Oid,
+    OwnedObject, PasswordState, Relation, RelationGroup, RelationKind, Role, Routine, Schema, Server,
+    ServerVersion,
+};
+pub use desired::{
+    Access, Desired, Disposition, Grantee, Leaving, Login, Managed, Prune, Recorded, Refused, Schemas,
+};
+pub use ident::{Ident, IdentError, Literal, QualifiedName};
+pub use marker::{Claim, Marker, Origin};
+pub use planner::{Plan, plan};
+pub use privilege::{Privilege, Privileges};
+pub use reserved::is_reserved;
+pub use verifier::{Verifier, VerifierError};
+pub use withheld::{Refusal, Withheld};

@@ -1,0 +1,181 @@
+//! Roles on their way out, and readers that still own something.
+
+use super::Plan;
+use super::roles::untouchable;
+use super::view::View;
+use crate::marker::{Ownership, comment_with};
+use crate::{
+    Action, Dependencies, Disposition, Ident, Leaving, Marker, Oid, Origin, OwnedObject, Privilege,
+    Privileges, Recipient, Refusal, RelationKind, Role, Target, Withheld,
+};
+
+/// The role, if it is there and ours to let go.
+pub(super) fn judge<'a>(view: &View<'a>, name: &Ident, leaving: &Leaving) -> Option<(Oid, &'a Role, Origin)> {
+    let oid = view.catalog.role_oid(name)?;
+    let role = &view.catalog.roles[&oid];
+    if untouchable(oid, role, view.catalog).is_some() {
+        return None;
+    }
+    match leaving.claim.judge(role.comment.as_deref()) {
+        Ownership::Ours(origin) => Some((oid, role, origin)),
+        Ownership::Foreign(foreign) if foreign.yields_to_record() => {
+            let recorded = leaving.recorded.filter(|recorded| recorded.oid == oid)?;
+            Some((oid, role, recorded.origin))
+        }
+        Ownership::Adoptable | Ownership::Foreign(_) => None,
+    }
+}
+
+/// Whether a role by this name may be changed: a login or a leaving role of ours.
+pub(super) fn is_ours(view: &View<'_>, name: &Ident) -> bool {
+    let leaves =
+        || view.desired.leaving.get(name).is_some_and(|leaving| judge(view, name, leaving).is_some());
+    view.logins.contains_key(name) || leaves()
+}
+
+/// Whether the role stays on the server without what it has in this database.
+pub(super) const fn detaches(disposition: Disposition, origin: Origin) -> bool {
+    match (disposition, origin) {
+        (Disposition::Detach, _) | (Disposition::DropIfCreated, Origin::Adopted) => true,
+        (Disposition::DropIfCreated, Origin::Created) | (Disposition::Drop | Disposition::Release, _) => {
+            false
+        }
+    }
+}
+
+/// A database that REASSIGN would move away from the role although nobody asked for that.
+pub(super) fn foreign_database<'a>(view: &View<'_>, role: &'a Role) -> Option<&'a Ident> {
+    let changes_owner = view.database_owner().is_some_and(|owner| *owner != role.name);
+    role.owned_databases.iter().find(|database| **database != view.desired.database || !changes_owner)
+}
+
+/// What every leaving role still needs.
+pub(super) fn push_leaving(view: &View<'_>, plan: &mut Plan) {
+    for (name, leaving) in &view.desired.leaving {
+        match judge(view, name, leaving) {
+            Some((_, role, origin)) if leaving.disposition == Disposition::Release => {
+                push_release(role, leaving, origin, plan);
+            }
+            Some((_, _, origin)) if detaches(leaving.disposition, origin) => (),
+            Some((oid, role, _)) => push_drop(view, oid, role, plan),
+            None if view.catalog.role_oid(name).is_some() => {
+                let hint = "it is not ours to drop".to_owned();
+                plan.withheld.push(Withheld::Role { role: name.clone(), refusal: Refusal::NotOurs, hint });
+            }
+            None => (),
+        }
+    }
+}
+
+fn push_release(role: &Role, leaving: &Leaving, origin: Origin, plan: &mut Plan) {
+    let marker = Marker { released: true, ..leaving.claim.marker_for(origin) };
+    let comment = comment_with(&marker, role.comment.as_deref());
+    if role.comment.as_deref() != Some(&comment) {
+        plan.actions.push(Action::CommentOnRole { role: role.name.clone(), comment });
+    }
+}
+
+fn push_drop(view: &View<'_>, oid: Oid, found: &Role, plan: &mut Plan) {
+    let role = found.name.clone();
+    if found.login {
+        plan.actions.push(Action::RevokeLogin { role: role.clone() });
+    }
+    if found.sessions > 0 {
+        plan.actions.push(Action::TerminateSessions { role: role.clone() });
+    }
+    if let Some(database) = foreign_database(view, found) {
+        let reason = format!(
+            "it owns database {database}; give that to another role: ALTER DATABASE {database} OWNER TO …"
+        );
+        plan.withheld.push(Withheld::CannotLeave { role, reason });
+        return;
+    }
+    let mut can_go = true;
+    for (database, dependencies) in view.catalog.dependencies.get(&oid).into_iter().flatten() {
+        if dependencies.allow_connections {
+            push_departure(view, &role, database, dependencies, plan);
+        } else {
+            can_go = false;
+            let reason =
+                format!("it has something in database {database}, which does not accept connections");
+            plan.withheld.push(Withheld::CannotLeave { role: role.clone(), reason });
+        }
+    }
+    if can_go {
+        plan.actions.push(Action::DropRole { role });
+    }
+}
+
+/// Empties one database of the role: what it owns goes to the database's owner, then its privileges go.
+fn push_departure(view: &View<'_>, role: &Ident, database: &Ident, found: &Dependencies, plan: &mut Plan) {
+    if found.owns {
+        let owner = match view.database_owner() {
+            Some(owner) if *database == view.desired.database => owner,
+            _ if view.can_act_as(found.database_owner) => view.name(found.database_owner),
+            _ => view.name(view.catalog.server.admin),
+        };
+        push_disarm(view, role, database, found, plan);
+        plan.actions.push(Action::ReassignOwned {
+            database: database.clone(),
+            role: role.clone(),
+            to: owner.clone(),
+        });
+    }
+    if found.owns || found.named {
+        plan.actions.push(Action::DropOwned { database: database.clone(), role: role.clone() });
+    }
+}
+
+/// Readers, and roles that stay on the server, give what they own here to the database's owner.
+pub(super) fn push_downgrades(view: &View<'_>, plan: &mut Plan) {
+    for (oid, heir) in &view.heirs {
+        let role = view.name(*oid);
+        let stays = view.subjects.iter().any(|subject| subject.oid == Some(*oid));
+        let found = view.catalog.dependencies.get(oid).and_then(|found| found.get(&view.desired.database));
+        let (true, Some(found)) = (stays, found) else { continue };
+        push_disarm(view, role, &view.desired.database, found, plan);
+        let to = view.name(*heir).clone();
+        plan.actions.push(Action::ReassignOwned {
+            database: view.desired.database.clone(),
+            role: role.clone(),
+            to,
+        });
+    }
+}
+
+/// What runs with its owner's rights must not gain those of the heir: routines and, where the version can, views
+/// run with the caller's from now on; what cannot be changed so is closed to all that no resource gives access.
+fn push_disarm(view: &View<'_>, role: &Ident, database: &Ident, found: &Dependencies, plan: &mut Plan) {
+    let (database, role) = (|| database.clone(), || role.clone());
+    for routine in found.definer_routines.iter().cloned() {
+        plan.actions.push(Action::SetRoutineInvoker { database: database(), role: role(), routine });
+    }
+    let has_invoker_views = view.catalog.server.version.major() >= 15;
+    for relation in found.definer_views.iter().filter(|_| has_invoker_views).cloned() {
+        plan.actions.push(Action::SetViewInvoker { database: database(), role: role(), view: relation });
+    }
+    for exposed in &found.exposed {
+        let OwnedObject::View { view: relation, grantee } = exposed else { continue };
+        let is_disarmed = has_invoker_views && relation.kind == RelationKind::View;
+        let is_entitled = view.subjects.iter().any(|subject| subject.oid == Some(*grantee));
+        if is_disarmed || is_entitled {
+            continue;
+        }
+        let from = if *grantee == Oid::PUBLIC {
+            Recipient::Public
+        } else {
+            Recipient::Role(view.name(*grantee).clone())
+        };
+        plan.actions.push(Action::Revoke {
+            database: database(),
+            target: Target::Tables(vec![relation.clone()]),
+            privileges: Privileges::READ_WRITE.union(Privileges::of(&[
+                Privilege::Truncate,
+                Privilege::References,
+                Privilege::Trigger,
+            ])),
+            from: vec![from],
+            grantor: None,
+        });
+    }
+}

@@ -1,0 +1,96 @@
+//! From what is wanted and what is there to the statements in between.
+
+mod batch;
+mod creators;
+mod database;
+mod defaults;
+mod leaving;
+mod relations;
+mod roles;
+mod schemas;
+mod view;
+
+use crate::{Action, Catalog, Desired, Phase, Site, Withheld};
+use view::View;
+
+/// What to do, in order, and what is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The statements, in the order in which they must run.
+    pub actions: Vec<Action>,
+    /// What was asked for and is not done.
+    pub withheld: Vec<Withheld>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// Runs of actions that share a site and may share a transaction; what may not stands alone.
+    pub fn steps(&self) -> impl Iterator<Item = &[Action]> {
+        self.actions.chunk_by(|a, b| a.is_transactional() && b.is_transactional() && a.site() == b.site())
+    }
+}
+
+/// The statements between `desired` and `catalog`. Total and deterministic.
+///
+/// Applying the result and planning again gives no actions, with one exception: what goes into a database that
+/// the plan makes is planned once the database is there to be read.
+pub fn plan(desired: &Desired, catalog: &Catalog) -> Plan {
+    let mut plan = Plan::default();
+    let view = View::new(desired, catalog, &mut plan);
+    roles::push_logins(&view, &mut plan);
+    database::push_database(&view, &mut plan);
+    leaving::push_leaving(&view, &mut plan);
+    if let Some(contents) = view.contents() {
+        leaving::push_downgrades(&view, &mut plan);
+        schemas::push_public(&view, contents, &mut plan);
+        schemas::push_schemas(&view, contents, &mut plan);
+        relations::push_relations(&view, contents, &mut plan);
+        relations::push_columns(&view, contents, &mut plan);
+        defaults::push_defaults(&view, contents, &mut plan);
+    }
+    withhold_refused(desired, &mut plan);
+    plan.actions.sort_by(|a, b| position(a).cmp(&position(b)));
+    plan
+}
+
+/// Work in a database stays together, so that it is one transaction there; before and after it comes what runs
+/// in the maintenance database.
+fn position(action: &Action) -> (u8, &str, Phase) {
+    let phase = action.phase();
+    match (action.site(), phase) {
+        (Site::Database(database), _) => (1, database.as_str(), phase),
+        (Site::Maintenance, Phase::Credentials | Phase::DropRole) => (2, "", phase),
+        (Site::Maintenance, _) => (0, "", phase),
+    }
+}
+
+/// A statement that the server refused is tried on each of its objects alone; what is refused then is withheld.
+fn withhold_refused(desired: &Desired, plan: &mut Plan) {
+    if desired.refused.is_empty() {
+        return;
+    }
+    let message = |action: &Action| {
+        desired
+            .refused
+            .iter()
+            .find(|refused| refused.action == *action)
+            .map(|refused| refused.message.clone())
+    };
+    let mut pending: Vec<_> = std::mem::take(&mut plan.actions).into_iter().rev().collect();
+    while let Some(action) = pending.pop() {
+        match message(&action) {
+            None => plan.actions.push(action),
+            Some(message) => match action.split() {
+                parts if parts.is_empty() => plan.withheld.push(Withheld::Refused { action, message }),
+                parts => pending.extend(parts.into_iter().rev()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

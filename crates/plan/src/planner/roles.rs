@@ -1,0 +1,130 @@
+//! Login roles: whose they are, their attributes, marker and password.
+
+use std::collections::BTreeMap;
+
+use super::Plan;
+use super::view::View;
+use crate::marker::{Foreign, Ownership, adoption_hint, comment_with};
+use crate::{
+    Action, Catalog, Desired, Ident, Login, Oid, Origin, PasswordState, Refusal, Role, Withheld, is_reserved,
+};
+
+/// Which of the wanted logins may be made or changed. What may not is withheld.
+pub(super) fn judge<'a>(
+    desired: &'a Desired,
+    catalog: &Catalog,
+    plan: &mut Plan,
+) -> BTreeMap<&'a Ident, Origin> {
+    let mut owned = BTreeMap::new();
+    for (name, login) in &desired.logins {
+        match judge_login(name, login, catalog) {
+            Ok(origin) => _ = owned.insert(name, origin),
+            Err((refusal, hint)) => plan.withheld.push(Withheld::Role { role: name.clone(), refusal, hint }),
+        }
+    }
+    owned
+}
+
+fn judge_login(name: &Ident, login: &Login, catalog: &Catalog) -> Result<Origin, (Refusal, String)> {
+    if is_reserved(name) {
+        return Err((Refusal::Reserved, "the name is reserved".into()));
+    }
+    let Some(oid) = catalog.role_oid(name) else { return Ok(Origin::Created) };
+    let role = &catalog.roles[&oid];
+    if let Some(reason) = untouchable(oid, role, catalog) {
+        return Err((Refusal::Reserved, reason.into()));
+    }
+    match login.claim.judge(role.comment.as_deref()) {
+        Ownership::Ours(origin) => Ok(origin),
+        Ownership::Adoptable => Ok(Origin::Adopted),
+        Ownership::Foreign(foreign) => match login.recorded.filter(|recorded| recorded.oid == oid) {
+            Some(recorded) if foreign.yields_to_record() => Ok(recorded.origin),
+            _ if foreign == Foreign::Unmarked && role.password == PasswordState::Matches => {
+                Ok(Origin::Adopted)
+            }
+            _ => Err((Refusal::NotOurs, reason(foreign, name, login))),
+        },
+    }
+}
+
+fn reason(foreign: Foreign, name: &Ident, login: &Login) -> String {
+    match foreign {
+        Foreign::Unmarked => format!("{}; {}", foreign.as_str(), adoption_hint(name, &login.claim)),
+        _ => foreign.as_str().to_owned(),
+    }
+}
+
+/// Why a role is never adopted, altered or dropped, whatever its marker says.
+pub(super) fn untouchable(oid: Oid, role: &Role, catalog: &Catalog) -> Option<&'static str> {
+    if oid == catalog.server.admin {
+        Some("it is the role that the operator itself works as")
+    } else if role.superuser {
+        Some("it is a superuser")
+    } else if role.is_elevated() {
+        Some("it has CREATEROLE, REPLICATION or BYPASSRLS")
+    } else {
+        None
+    }
+}
+
+/// Makes the logins and keeps marker, attributes and password right.
+pub(super) fn push_logins(view: &View<'_>, plan: &mut Plan) {
+    for (name, origin) in &view.logins {
+        let login = &view.desired.logins[*name];
+        match view.catalog.role_oid(name) {
+            None => push_new_login(view, name, login, plan),
+            Some(oid) => push_present_login(view, oid, login, *origin, plan),
+        }
+    }
+}
+
+fn push_new_login(view: &View<'_>, name: &Ident, login: &Login, plan: &mut Plan) {
+    let comment = login.claim.marker_for(Origin::Created).to_string();
+    plan.actions.push(Action::CreateRole { role: name.clone() });
+    plan.actions.push(Action::CommentOnRole { role: name.clone(), comment });
+    push_membership(view, name, plan);
+    if let Some(verifier) = &login.verifier {
+        plan.actions.push(Action::SetVerifier { role: name.clone(), verifier: verifier.clone() });
+        plan.actions.push(Action::GrantLogin { role: name.clone() });
+    }
+}
+
+fn push_present_login(view: &View<'_>, oid: Oid, login: &Login, origin: Origin, plan: &mut Plan) {
+    let found = &view.catalog.roles[&oid];
+    let role = found.name.clone();
+    let comment = comment_with(&login.claim.marker_for(origin), found.comment.as_deref());
+    if found.comment.as_deref() != Some(&comment) {
+        plan.actions.push(Action::CommentOnRole { role: role.clone(), comment });
+    }
+    if !view.can_act_as(oid) {
+        push_membership(view, &role, plan);
+    }
+    if origin == Origin::Created && found.create_db {
+        plan.actions.push(Action::RevokeCreateDb { role: role.clone() });
+    }
+    if origin == Origin::Created && found.expires {
+        plan.actions.push(Action::ClearExpiry { role: role.clone() });
+    }
+    let Some(verifier) = &login.verifier else { return };
+    match found.password {
+        PasswordState::Absent | PasswordState::Differs => {
+            plan.actions.push(Action::SetVerifier { role: role.clone(), verifier: verifier.clone() });
+        }
+        PasswordState::Matches | PasswordState::Unknown => (),
+    }
+    if !found.login {
+        plan.actions.push(Action::GrantLogin { role });
+    }
+}
+
+/// Without superuser, the admin role acts for the role by being a member of it.
+fn push_membership(view: &View<'_>, role: &Ident, plan: &mut Plan) {
+    if view.admin_is_superuser() {
+        return;
+    }
+    plan.actions.push(Action::GrantMembership {
+        role: role.clone(),
+        member: view.name(view.catalog.server.admin).clone(),
+        options: view.catalog.server.version.major() >= 16,
+    });
+}

@@ -1,0 +1,654 @@
+//! What the plan says, statement by statement.
+
+use std::collections::BTreeSet;
+
+use expect_test::{Expect, expect};
+
+use crate::testing::{Builder, claim, converge, desired, ident, login};
+use crate::{
+    Access, Action, Cause, DefaultObject, Dependencies, Desired, Disposition, Grantee, Leaving, Managed, Oid,
+    OwnedObject, PasswordState, Privilege, Privileges, Prune, Recipient, Refused, Relation, RelationKind,
+    Routine, Schemas, Target, plan,
+};
+
+/// Compares the plan with the expected statements, and shows that it leaves nothing to do.
+#[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "tests read better without borrows")]
+fn check(desired: &Desired, builder: &Builder, expected: Expect) {
+    let found = plan(desired, &builder.catalog);
+    let actions = found.actions.iter().map(|action| format!("{action}\n"));
+    let withheld = found.withheld.iter().map(|withheld| format!("-- {withheld}\n"));
+    expected.assert_eq(&actions.chain(withheld).collect::<String>());
+    converge(desired, &mut builder.catalog.clone());
+}
+
+fn table(schema: &str, name: &str) -> Target {
+    let name = crate::QualifiedName { schema: ident(schema), name: ident(name) };
+    Target::Tables(vec![Relation { name, kind: RelationKind::Table }])
+}
+
+fn by_hand(privilege: Privilege, target: Target, role: &str) -> Action {
+    Action::Grant {
+        database: ident("app"),
+        target,
+        privileges: Privileges::of(&[privilege]),
+        to: vec![Recipient::Role(ident(role))],
+        cause: Cause::Missing,
+    }
+}
+
+fn revoked_by_hand(privilege: Privilege, target: Target, role: &str) -> Action {
+    Action::Revoke {
+        database: ident("app"),
+        target,
+        privileges: Privileges::of(&[privilege]),
+        from: vec![Recipient::Role(ident(role))],
+        grantor: None,
+    }
+}
+
+fn leaving(disposition: Disposition, role: &str) -> Leaving {
+    Leaving { claim: claim(role), recorded: None, disposition }
+}
+
+#[test]
+fn a_new_database_is_made_closed_and_opened_when_it_is_right() {
+    check(
+        &desired(&["reader read"]),
+        &Builder::server(17),
+        expect![[r#"
+            CREATE ROLE "owner" NOLOGIN
+            COMMENT ON ROLE "owner" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-owner","uid":"uid-owner"}'
+            CREATE ROLE "reader" NOLOGIN
+            COMMENT ON ROLE "reader" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-reader","uid":"uid-reader"}'
+            CREATE DATABASE "app" OWNER "owner" TEMPLATE "template0" ENCODING 'UTF8' ALLOW_CONNECTIONS false
+            COMMENT ON DATABASE "app" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-app","uid":"uid-app"}'
+            REVOKE CONNECT, TEMPORARY ON DATABASE "app" FROM PUBLIC
+            GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "reader"
+            ALTER DATABASE "app" ALLOW_CONNECTIONS true
+            ALTER ROLE "owner" PASSWORD '…'
+            ALTER ROLE "owner" LOGIN
+            ALTER ROLE "reader" PASSWORD '…'
+            ALTER ROLE "reader" LOGIN
+        "#]],
+    );
+}
+
+#[test]
+fn without_a_password_in_its_secret_a_role_cannot_log_in() {
+    let mut desired = desired(&[]);
+    desired.logins.get_mut(&ident("owner")).unwrap().verifier = None;
+    let builder = Builder::provisioned(17, &desired);
+    assert!(!builder.catalog.role(&ident("owner")).unwrap().login);
+}
+
+#[test]
+fn in_the_opened_database_grantees_get_what_is_there_and_what_will_be() {
+    let wanted = desired(&[]);
+    let more = desired(&["reader read public", "writer readwrite"]);
+    check(
+        &more,
+        &Builder::provisioned(17, &wanted).table("public", "orders", "owner"),
+        expect![[r#"
+            CREATE ROLE "reader" NOLOGIN
+            COMMENT ON ROLE "reader" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-reader","uid":"uid-reader"}'
+            CREATE ROLE "writer" NOLOGIN
+            COMMENT ON ROLE "writer" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-writer","uid":"uid-writer"}'
+            GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "reader"
+            GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "writer"
+            GRANT USAGE ON SCHEMA "public" TO "reader"
+            GRANT USAGE, CREATE ON SCHEMA "public" TO "writer"
+            GRANT SELECT ON TABLE "public"."orders" TO "reader"
+            GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "public"."orders" TO "writer"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner", "writer" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "writer"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT SELECT, USAGE ON SEQUENCES TO "writer"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT USAGE, CREATE ON SCHEMAS TO "writer"
+            ALTER ROLE "reader" PASSWORD '…'
+            ALTER ROLE "reader" LOGIN
+            ALTER ROLE "writer" PASSWORD '…'
+            ALTER ROLE "writer" LOGIN
+        "#]],
+    );
+}
+
+#[test]
+fn up_to_14_public_is_closed_to_everyone_and_opened_to_the_owner() {
+    let wanted = desired(&[]);
+    let mut builder = Builder::server(14);
+    for action in plan(&wanted, &builder.catalog).actions {
+        builder = builder.run(&action);
+    }
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            GRANT USAGE, CREATE ON SCHEMA "public" TO "owner"
+            REVOKE CREATE ON SCHEMA "public" FROM PUBLIC
+        "#]],
+    );
+}
+
+#[test]
+fn objects_that_creators_make_later_need_no_statement() {
+    let wanted = desired(&["reader read", "writer readwrite"]);
+    let builder = Builder::provisioned(17, &wanted)
+        .schema("later", "owner")
+        .table("later", "by_owner", "owner")
+        .table("public", "by_writer", "writer")
+        .relation("public", "numbers", "owner", RelationKind::Sequence);
+    check(&wanted, &builder, expect![""]);
+}
+
+#[test]
+fn one_revoked_select_is_one_grant() {
+    let wanted = desired(&["reader read", "writer readwrite"]);
+    let builder = Builder::provisioned(17, &wanted)
+        .table("public", "orders", "owner")
+        .table("public", "lines", "owner")
+        .run(&revoked_by_hand(Privilege::Select, table("public", "orders"), "reader"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            GRANT SELECT ON TABLE "public"."orders" TO "reader"
+        "#]],
+    );
+    let Action::Grant { cause, .. } = &plan(&wanted, &builder.catalog).actions[0] else { unreachable!() };
+    assert_eq!(*cause, Cause::Missing);
+}
+
+#[test]
+fn what_was_given_by_hand_is_revoked_from_a_role_that_we_made() {
+    let wanted = desired(&["reader read public"]);
+    let builder = Builder::provisioned(17, &wanted)
+        .schema("secret", "owner")
+        .table("secret", "salaries", "owner")
+        .table("public", "orders", "owner")
+        .run(&by_hand(Privilege::Truncate, table("public", "orders"), "reader"))
+        .run(&by_hand(Privilege::Select, table("secret", "salaries"), "reader"))
+        .run(&by_hand(Privilege::Usage, Target::Schemas(vec![ident("secret")]), "reader"))
+        .run(&by_hand(Privilege::Create, Target::Database, "reader"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            REVOKE CREATE ON DATABASE "app" FROM "reader"
+            REVOKE USAGE ON SCHEMA "secret" FROM "reader"
+            REVOKE SELECT ON TABLE "secret"."salaries" FROM "reader"
+            REVOKE TRUNCATE ON TABLE "public"."orders" FROM "reader"
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_third_role_gave_is_taken_back_as_that_role() {
+    let wanted = desired(&["reader read public"]);
+    let mut builder = Builder::provisioned(17, &wanted)
+        .role("third")
+        .schema("secret", "owner")
+        .table("secret", "salaries", "owner");
+    let (reader, third) = (builder.oid("reader"), builder.oid("third"));
+    let contents = builder.catalog.contents.as_mut().unwrap();
+    let id = contents.relations.iter().find(|group| group.names == [ident("salaries")]).unwrap().acl;
+    contents.acls[id.0].0.push(crate::AclItem {
+        grantee: reader,
+        grantor: third,
+        privileges: Privileges::READ,
+        grantable: Privileges::NONE,
+    });
+    let found = plan(&wanted, &builder.catalog);
+    assert_eq!(found.actions.len(), 1);
+    assert_eq!(found.actions[0].as_role(), Some(&ident("third")));
+    converge(&wanted, &mut builder.catalog);
+}
+
+#[test]
+fn an_adopted_role_keeps_what_it_has_and_that_is_reported() {
+    let wanted = desired(&["reader read public"]);
+    let builder = Builder::provisioned(17, &desired(&[]))
+        .table("public", "orders", "owner")
+        .role("reader")
+        .with_role("reader", |role| {
+            role.password = PasswordState::Matches;
+            role.login = true;
+        })
+        .run(&by_hand(Privilege::Insert, table("public", "orders"), "reader"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            COMMENT ON ROLE "reader" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-reader","uid":"uid-reader","origin":"adopted"}'
+            GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "reader"
+            GRANT USAGE ON SCHEMA "public" TO "reader"
+            GRANT SELECT ON TABLE "public"."orders" TO "reader"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
+            -- reader keeps INSERT on public.orders, which was not asked for
+        "#]],
+    );
+}
+
+#[test]
+fn a_role_that_nothing_proves_is_not_touched() {
+    let wanted = desired(&["reader read"]);
+    check(
+        &wanted,
+        &Builder::provisioned(17, &desired(&[])).role("reader"),
+        expect![[r#"
+            -- role "reader" is not touched: it was there before and nothing proves that it may be taken; put its password into the Secret, or run: COMMENT ON ROLE "reader" IS '{"postgres-provisioner":"adopt","ns":"shop","name":"reader"}'
+        "#]],
+    );
+}
+
+#[test]
+fn superusers_and_reserved_names_are_never_touched() {
+    let wanted = desired(&["root read", "pg_reader read"]);
+    let builder = Builder::provisioned(17, &desired(&[])).role("root").with_role("root", |role| {
+        role.superuser = true;
+        role.password = PasswordState::Matches;
+    });
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            -- role "pg_reader" is not touched: the name is reserved
+            -- role "root" is not touched: it is a superuser
+        "#]],
+    );
+}
+
+#[test]
+fn a_database_of_a_strangers_role_is_not_touched_and_gets_no_users() {
+    let wanted = desired(&["reader read"]);
+    let create =
+        Action::CreateDatabase { database: ident("app"), owner: ident("stranger"), template: ident("t") };
+    let builder = Builder::server(17)
+        .role("stranger")
+        .run(&create)
+        .run(&Action::AllowConnections { database: ident("app") })
+        .run(&Action::CommentOnDatabase { database: ident("app"), comment: claim("app").marker.to_string() });
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            -- database "app" is not touched: its marker is ours, but its owner is not
+        "#]],
+    );
+}
+
+#[test]
+fn a_user_waits_for_its_database() {
+    let wanted = Desired { managed: Managed::No, ..desired(&["reader read"]) };
+    check(
+        &wanted,
+        &Builder::server(17),
+        expect![[r#"
+            -- database "app" does not exist
+        "#]],
+    );
+}
+
+#[test]
+fn a_listed_schema_that_is_missing_is_pending_and_growth_when_it_appears() {
+    let wanted = desired(&["reader read public,analytics"]);
+    let builder = Builder::provisioned(17, &wanted);
+    check(
+        &wanted,
+        &builder,
+        expect![[r"
+            -- schema analytics does not exist yet
+        "]],
+    );
+    let builder = builder.schema("analytics", "owner").table("analytics", "visits", "owner");
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            GRANT USAGE ON SCHEMA "analytics" TO "reader"
+            GRANT SELECT ON TABLE "analytics"."visits" TO "reader"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "analytics" GRANT SELECT ON TABLES TO "reader"
+        "#]],
+    );
+    for action in plan(&wanted, &builder.catalog).actions {
+        let (Action::Grant { cause, .. } | Action::AlterDefaultPrivileges { cause, .. }) = action else {
+            unreachable!()
+        };
+        assert_eq!(cause, Cause::Growth);
+    }
+}
+
+#[test]
+fn owner_public_and_password_drift_is_repaired() {
+    let wanted = desired(&["reader read public"]);
+    let public = Action::Grant {
+        database: ident("app"),
+        target: Target::Database,
+        privileges: Privileges::of(&[Privilege::Connect]),
+        to: vec![Recipient::Public],
+        cause: Cause::Missing,
+    };
+    let mut wanted = wanted;
+    let builder = Builder::provisioned(17, &wanted);
+    let oid = builder.catalog.database.as_ref().unwrap().oid;
+    if let Managed::Yes { recorded, .. } = &mut wanted.managed {
+        *recorded = Some(crate::Recorded { oid, origin: crate::Origin::Created });
+    }
+    let builder = builder
+        .role("thief")
+        .run(&Action::AlterDatabaseOwner { database: ident("app"), owner: ident("thief") })
+        .run(&public)
+        .with_role("reader", |role| role.password = PasswordState::Differs)
+        .with_role("owner", |role| role.login = false);
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            ALTER DATABASE "app" OWNER TO "owner"
+            REVOKE CONNECT ON DATABASE "app" FROM PUBLIC
+            ALTER ROLE "owner" LOGIN
+            ALTER ROLE "reader" PASSWORD '…'
+        "#]],
+    );
+}
+
+#[test]
+fn a_downgraded_writer_gives_away_what_it_made_and_reads_it_from_then_on() {
+    let before = desired(&["writer readwrite", "other read"]);
+    let mut builder = Builder::provisioned(17, &before).table("public", "mine", "writer");
+    let writer = builder.oid("writer");
+    let routine = Routine {
+        name: crate::QualifiedName { schema: ident("public"), name: ident("elevate") },
+        arguments: Vec::new(),
+    };
+    let found =
+        Dependencies { owns: true, named: true, definer_routines: vec![routine], ..Dependencies::default() };
+    builder.catalog.dependencies.entry(writer).or_default().insert(ident("app"), found);
+    check(
+        &desired(&["writer read", "other read"]),
+        &builder,
+        expect![[r#"
+            ALTER ROUTINE "public"."elevate"() SECURITY INVOKER
+            REASSIGN OWNED BY "writer" TO "owner"
+            GRANT SELECT ON TABLE "public"."mine" TO "writer"
+            REVOKE CREATE ON SCHEMA "public" FROM "writer"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "writer" REVOKE SELECT ON TABLES FROM "other"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" REVOKE INSERT, UPDATE, DELETE ON TABLES FROM "writer"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" REVOKE SELECT, USAGE ON SEQUENCES FROM "writer"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "writer" REVOKE USAGE ON SCHEMAS FROM "other"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" REVOKE CREATE ON SCHEMAS FROM "writer"
+        "#]],
+    );
+}
+
+#[test]
+fn narrowing_to_a_schema_replaces_the_global_default() {
+    let before = desired(&["reader read"]);
+    let builder =
+        Builder::provisioned(17, &before).schema("secret", "owner").table("secret", "salaries", "owner");
+    check(
+        &desired(&["reader read public"]),
+        &builder,
+        expect![[r#"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
+            REVOKE USAGE ON SCHEMA "secret" FROM "reader"
+            REVOKE SELECT ON TABLE "secret"."salaries" FROM "reader"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" REVOKE SELECT ON TABLES FROM "reader"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" REVOKE USAGE ON SCHEMAS FROM "reader"
+        "#]],
+    );
+}
+
+#[test]
+fn a_leaving_user_is_shut_out_emptied_and_dropped() {
+    let before = desired(&["writer readwrite"]);
+    let mut builder = Builder::provisioned(17, &before)
+        .table("public", "mine", "writer")
+        .with_role("writer", |role| role.sessions = 2);
+    let writer = builder.oid("writer");
+    let view = Relation {
+        name: crate::QualifiedName { schema: ident("public"), name: ident("window") },
+        kind: RelationKind::View,
+    };
+    let owner = builder.oid("owner");
+    let here = Dependencies {
+        allow_connections: true,
+        database_owner: owner,
+        owns: true,
+        named: true,
+        definer_views: vec![view.clone()],
+        exposed: vec![OwnedObject::View { view, grantee: Oid::PUBLIC }],
+        ..Dependencies::default()
+    };
+    let elsewhere = Dependencies {
+        database_owner: Oid(10),
+        definer_views: Vec::new(),
+        exposed: Vec::new(),
+        ..here.clone()
+    };
+    builder
+        .catalog
+        .dependencies
+        .insert(writer, [(ident("app"), here), (ident("postgres"), elsewhere)].into());
+    let mut wanted = desired(&[]);
+    wanted.leaving.insert(ident("writer"), leaving(Disposition::Drop, "writer"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            ALTER ROLE "writer" NOLOGIN
+            SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = 'writer' AND pid <> pg_catalog.pg_backend_pid()
+            ALTER VIEW "public"."window" SET (security_invoker = true)
+            REASSIGN OWNED BY "writer" TO "owner"
+            DROP OWNED BY "writer"
+            REASSIGN OWNED BY "writer" TO "postgres"
+            DROP OWNED BY "writer"
+            DROP ROLE "writer"
+        "#]],
+    );
+}
+
+#[test]
+fn a_former_owner_that_we_made_is_dropped_after_handing_over() {
+    let before = desired(&[]);
+    let mut builder = Builder::provisioned(17, &before).table("public", "orders", "owner");
+    let owner = builder.oid("owner");
+    let here = Dependencies {
+        allow_connections: true,
+        database_owner: owner,
+        owns: true,
+        ..Dependencies::default()
+    };
+    builder.catalog.dependencies.insert(owner, [(ident("app"), here)].into());
+    let mut wanted = desired(&[]);
+    wanted.logins = [(ident("heir"), login("heir"))].into();
+    if let Managed::Yes { owner, .. } = &mut wanted.managed {
+        *owner = ident("heir");
+    }
+    wanted.leaving.insert(ident("owner"), leaving(Disposition::DropIfCreated, "owner"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            ALTER ROLE "owner" NOLOGIN
+            CREATE ROLE "heir" NOLOGIN
+            COMMENT ON ROLE "heir" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-heir","uid":"uid-heir"}'
+            ALTER DATABASE "app" OWNER TO "heir"
+            REASSIGN OWNED BY "owner" TO "heir"
+            DROP OWNED BY "owner"
+            ALTER ROLE "heir" PASSWORD '…'
+            ALTER ROLE "heir" LOGIN
+            DROP ROLE "owner"
+        "#]],
+    );
+}
+
+#[test]
+fn a_role_that_something_else_names_loses_only_what_it_has_here() {
+    let before = desired(&["reader read"]);
+    let mut wanted = desired(&[]);
+    wanted.leaving.insert(ident("reader"), leaving(Disposition::Detach, "reader"));
+    check(
+        &wanted,
+        &Builder::provisioned(17, &before).table("public", "orders", "owner"),
+        expect![[r#"
+            REVOKE CONNECT, TEMPORARY ON DATABASE "app" FROM "reader"
+            REVOKE USAGE ON SCHEMA "public" FROM "reader"
+            REVOKE SELECT ON TABLE "public"."orders" FROM "reader"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" REVOKE SELECT ON TABLES FROM "reader"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" REVOKE USAGE ON SCHEMAS FROM "reader"
+        "#]],
+    );
+}
+
+#[test]
+fn a_leaving_role_of_somebody_else_is_left_alone() {
+    let mut wanted = desired(&[]);
+    wanted.leaving.insert(ident("stranger"), leaving(Disposition::Drop, "stranger"));
+    check(
+        &wanted,
+        &Builder::provisioned(17, &desired(&[])).role("stranger"),
+        expect![[r#"
+            -- role "stranger" is not touched: it is not ours to drop
+        "#]],
+    );
+}
+
+#[test]
+fn a_released_database_and_its_owner_say_that_their_namesake_may_take_them() {
+    let before = desired(&[]);
+    let builder = Builder::provisioned(17, &before);
+    let mut wanted = Desired { managed: Managed::Released { claim: claim("app") }, ..desired(&[]) };
+    wanted.logins.clear();
+    wanted.leaving.insert(ident("owner"), leaving(Disposition::Release, "owner"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            COMMENT ON ROLE "owner" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-owner","uid":"uid-owner","released":"true"}'
+            COMMENT ON DATABASE "app" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-app","uid":"uid-app","released":"true"}'
+        "#]],
+    );
+    let mut catalog = builder.catalog;
+    converge(&wanted, &mut catalog);
+    let again = plan(&before, &catalog);
+    assert_eq!(again.withheld, []);
+    assert_eq!(again.actions.len(), 2, "only the two markers are written again: {again:?}");
+}
+
+#[test]
+fn users_with_the_same_need_share_statements_and_names_are_batched() {
+    let mut builder = Builder::provisioned(17, &desired(&[]));
+    for number in 0..1200 {
+        builder = builder.table("public", &format!("t{number}"), "owner");
+    }
+    let found = plan(&desired(&["a read public", "b read public", "c read"]), &builder.catalog);
+    let grants: Vec<_> = found
+        .actions
+        .iter()
+        .filter(|action| matches!(action, Action::Grant { target: Target::Tables(_), .. }))
+        .collect();
+    assert_eq!(grants.len(), 3, "1,200 tables are three statements of at most 500");
+    assert_eq!(grants[0].roles(), [&ident("a"), &ident("b"), &ident("c")]);
+}
+
+#[test]
+fn a_refused_batch_is_split_and_only_the_refused_object_is_withheld() {
+    let builder =
+        Builder::provisioned(17, &desired(&[])).table("public", "a", "owner").table("public", "b", "owner");
+    let mut wanted = desired(&["reader read public"]);
+    let is_grant = |action: &&Action| matches!(action, Action::Grant { target: Target::Tables(_), .. });
+    let batch = plan(&wanted, &builder.catalog).actions.iter().find(is_grant).unwrap().clone();
+    wanted.refused.push(Refused { action: batch.clone(), message: "row is too big".into() });
+    wanted.refused.push(Refused { action: batch.split()[0].clone(), message: "row is too big".into() });
+    let found = plan(&wanted, &builder.catalog);
+    let grants: Vec<_> = found.actions.iter().filter(is_grant).map(ToString::to_string).collect();
+    assert_eq!(grants, [r#"GRANT SELECT ON TABLE "public"."b" TO "reader""#]);
+    assert_eq!(
+        found.withheld.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [r#"the server refused GRANT SELECT ON TABLE "public"."a" TO "reader": row is too big"#]
+    );
+}
+
+#[test]
+fn an_admin_without_superuser_becomes_a_member_and_leaves_superusers_objects() {
+    let wanted = desired(&["reader read"]);
+    let mut builder = Builder::server(16).with_role("postgres", |role| role.superuser = false).role("dba");
+    builder = builder.with_role("dba", |role| role.superuser = true);
+    let memberships: BTreeSet<_> = plan(&wanted, &builder.catalog)
+        .actions
+        .iter()
+        .filter(|action| matches!(action, Action::GrantMembership { .. }))
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        memberships,
+        [
+            r#"GRANT "owner" TO "postgres" WITH INHERIT TRUE, SET TRUE"#.to_owned(),
+            r#"GRANT "reader" TO "postgres" WITH INHERIT TRUE, SET TRUE"#.to_owned(),
+        ]
+        .into()
+    );
+    converge(&wanted, &mut builder.catalog);
+    let builder = builder.table("public", "by_dba", "dba");
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+            -- the admin role may not change SELECT on public.by_dba owned by "dba"
+            -- the admin role may not change SELECT on what "dba" creates
+        "#]],
+    );
+}
+
+#[test]
+fn a_superusers_tables_make_it_a_creator_in_their_schema_only() {
+    let wanted = desired(&["reader read"]);
+    check(
+        &wanted,
+        &Builder::provisioned(17, &wanted).table("public", "migrated", "postgres"),
+        expect![[r#"
+            GRANT SELECT ON TABLE "public"."migrated" TO "reader"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "postgres" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
+        "#]],
+    );
+}
+
+#[test]
+fn pruning_can_be_switched_on_and_off() {
+    let wanted = desired(&["reader read public"]);
+    let builder = Builder::provisioned(17, &wanted).table("public", "orders", "owner").run(&by_hand(
+        Privilege::Truncate,
+        table("public", "orders"),
+        "reader",
+    ));
+    for (prune, statements) in [(Prune::Never, 0), (Prune::Always, 1), (Prune::IfCreated, 1)] {
+        let mut wanted = wanted.clone();
+        let schemas = Schemas::Listed([ident("public")].into());
+        wanted.grantees.insert(ident("reader"), Grantee { access: Access::Read, schemas, prune });
+        let found = plan(&wanted, &builder.catalog);
+        assert_eq!(found.actions.len(), statements, "{prune:?}");
+        assert_eq!(found.withheld.len(), 1 - statements, "{prune:?}");
+    }
+}
+
+#[test]
+fn default_privileges_given_by_hand_are_revoked() {
+    let wanted = desired(&["reader read"]);
+    let by_hand = Action::AlterDefaultPrivileges {
+        database: ident("app"),
+        creators: vec![ident("owner")],
+        schemas: vec![ident("public")],
+        object: DefaultObject::Tables,
+        change: crate::DefaultChange::Grant,
+        privileges: Privileges::of(&[Privilege::Delete]),
+        recipients: vec![Recipient::Role(ident("reader"))],
+        cause: Cause::Missing,
+    };
+    check(
+        &wanted,
+        &Builder::provisioned(17, &wanted).run(&by_hand),
+        expect![[r#"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "public" REVOKE DELETE ON TABLES FROM "reader"
+        "#]],
+    );
+}
