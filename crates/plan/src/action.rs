@@ -262,73 +262,7 @@ pub enum Site<'a> {
     Database(&'a Ident),
 }
 
-/// When a statement runs; the variants stand in that order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// First: a leaving role must not come back while its things are given away.
-    CloseDoor,
-    /// After the door is closed, or else it would reconnect.
-    Terminate,
-    /// Before anything that names them.
-    Roles,
-    /// What an interrupted DROP left blocks the name.
-    Clear,
-    /// Its owner must exist. Alone: not allowed in a transaction.
-    CreateDatabase,
-    /// Owner, access and marker first, then its door opens, in one transaction.
-    DatabaseAccess,
-    /// Before ownership moves: what runs with its owner's rights must not gain the heir's.
-    Disarm,
-    /// Before grants: what a downgraded role owned is granted to it like anything else.
-    Reassign,
-    /// Before revokes: access that is replaced must not be missing in between.
-    Grants,
-    /// With the grants, in one transaction: a new creator's objects are readable from the first on.
-    DefaultGrants,
-    /// After what replaces it.
-    Revokes,
-    /// Likewise.
-    DefaultRevokes,
-    /// What the leaving role still has was given away; only privileges are left.
-    DropOwned,
-    /// After all access: a login that works finds everything there.
-    Credentials,
-    /// Last: a role that anything still names cannot be dropped.
-    DropRole,
-}
-
 impl Action {
-    /// When the action runs.
-    pub const fn phase(&self) -> Phase {
-        match self {
-            Self::RevokeLogin { .. } => Phase::CloseDoor,
-            Self::TerminateSessions { .. } => Phase::Terminate,
-            Self::CreateRole { .. }
-            | Self::CommentOnRole { .. }
-            | Self::GrantMembership { .. }
-            | Self::RevokeCreateDb { .. }
-            | Self::ClearExpiry { .. } => Phase::Roles,
-            Self::DropInvalidDatabase { .. } => Phase::Clear,
-            Self::CreateDatabase { .. } => Phase::CreateDatabase,
-            Self::AlterDatabaseOwner { .. }
-            | Self::CommentOnDatabase { .. }
-            | Self::AllowConnections { .. }
-            | Self::Grant { target: Target::Database, .. }
-            | Self::Revoke { target: Target::Database, .. } => Phase::DatabaseAccess,
-            Self::SetRoutineInvoker { .. }
-            | Self::SetViewInvoker { .. }
-            | Self::Revoke { target: Target::Routines(_), .. } => Phase::Disarm,
-            Self::ReassignOwned { .. } => Phase::Reassign,
-            Self::Grant { .. } => Phase::Grants,
-            Self::Revoke { .. } => Phase::Revokes,
-            Self::AlterDefaultPrivileges { change: DefaultChange::Grant, .. } => Phase::DefaultGrants,
-            Self::AlterDefaultPrivileges { change: DefaultChange::Revoke, .. } => Phase::DefaultRevokes,
-            Self::DropOwned { .. } => Phase::DropOwned,
-            Self::SetVerifier { .. } | Self::GrantLogin { .. } => Phase::Credentials,
-            Self::DropRole { .. } => Phase::DropRole,
-        }
-    }
-
     /// Where the action runs. Roles and databases are shared by all databases of a server, so what concerns them
     /// runs in one place, where one advisory lock orders it.
     pub const fn site(&self) -> Site<'_> {

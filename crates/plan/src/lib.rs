@@ -12,6 +12,7 @@ mod catalog;
 mod desired;
 mod ident;
 mod marker;
+mod phase;
 mod planner;
 mod privilege;
 mod reserved;
@@ -20,7 +21,7 @@ pub mod testing;
 mod verifier;
 mod withheld;
 
-pub use action::{Action, Cause, DefaultChange, DefaultObject, Phase, Recipient, Site, Target};
+pub use action::{Action, Cause, DefaultChange, DefaultObject, Recipient, Site, Target};
 pub use catalog::{
     Acl, AclId, AclItem, Catalog, ColumnGrant, Contents, Database, DefaultAcl, Dependencies, Membership, Oid,
     OwnedObject, PasswordState, Relation, RelationGroup, RelationKind, Role, Routine, Schema, Server,
@@ -31,6 +32,7 @@ pub use desired::{
 };
 pub use ident::{Ident, IdentError, Literal, QualifiedName};
 pub use marker::{Claim, Marker, Origin};
+pub use phase::Phase;
 pub use planner::{Plan, plan};
 pub use privilege::{Privilege, Privileges};
 pub use reserved::is_reserved;

@@ -26,6 +26,16 @@ pub struct Marker {
     pub released: bool,
 }
 
+impl Marker {
+    /// The marker in this comment; `None` when there is none of ours.
+    pub fn of(comment: &str) -> Option<Self> {
+        match Mark::of(Some(comment)) {
+            Mark::Marked(marker) => Some(marker),
+            Mark::Unmarked | Mark::Adopt { .. } | Mark::Unreadable => None,
+        }
+    }
+}
+
 /// How an object came to be ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {

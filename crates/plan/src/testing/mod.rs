@@ -1,10 +1,11 @@
 //! A catalog in memory that actions can be applied to, and short ways to write states down: for tests of plans
 //! without a server.
 //!
-//! [`simulate`] does to a [`Catalog`] what a server, asked by a superuser, does to itself; [`converge`] shows that
+//! [`simulate()`] does to a [`Catalog`] what a server, asked by a superuser, does to itself; [`converge`] shows that
 //! a plan, applied, leaves nothing to do.
 
 mod build;
+mod lists;
 mod simulate;
 
 pub use build::{Builder, claim, desired, ident, login, verifier};

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::lists::{give, hand_over, item, take};
 use crate::{
-    Acl, AclId, AclItem, Action, Catalog, Contents, Database, DefaultAcl, DefaultChange, DefaultObject,
-    Ident, Membership, Oid, PasswordState, Privilege, Privileges, Recipient, Relation, RelationGroup,
-    RelationKind, Role, Schema, Target,
+    Acl, AclId, Action, Catalog, Contents, Database, DefaultAcl, DefaultChange, DefaultObject, Ident,
+    Membership, Oid, PasswordState, Privilege, Privileges, Recipient, Relation, RelationGroup, RelationKind,
+    Role, Schema, Target,
 };
 
 /// Does to `catalog`, which shows `database`, what a server does when a superuser runs the action.
@@ -346,35 +347,6 @@ fn handed_over(acls: &mut Vec<Acl>, id: AclId, before: Oid, after: Oid) -> AclId
     hand_over(&mut acl, before, after);
     acls.push(acl);
     AclId(acls.len() - 1)
-}
-
-/// What ALTER … OWNER does to a list: the former owner's entries become the new one's.
-fn hand_over(acl: &mut Acl, before: Oid, after: Oid) {
-    let moved = |oid: Oid| if oid == before { after } else { oid };
-    let items = std::mem::take(&mut acl.0);
-    for found in items {
-        give(acl, moved(found.grantor), moved(found.grantee), found.privileges);
-    }
-    acl.0.sort_unstable();
-}
-
-fn give(acl: &mut Acl, grantor: Oid, grantee: Oid, privileges: Privileges) {
-    match acl.0.iter_mut().find(|item| (item.grantor, item.grantee) == (grantor, grantee)) {
-        Some(present) => present.privileges = present.privileges.union(privileges),
-        None => acl.0.push(item(grantee, grantor, privileges)),
-    }
-}
-
-fn take(acl: &mut Acl, grantor: Oid, grantee: Oid, privileges: Privileges) {
-    for item in acl.0.iter_mut().filter(|item| (item.grantor, item.grantee) == (grantor, grantee)) {
-        item.privileges = item.privileges.without(privileges);
-        item.grantable = item.grantable.without(privileges);
-    }
-    acl.0.retain(|item| !item.privileges.is_empty());
-}
-
-fn item(grantee: Oid, grantor: Oid, privileges: Privileges) -> AclItem {
-    AclItem { grantee, grantor, privileges, grantable: Privileges::NONE }
 }
 
 fn recipient(catalog: &Catalog, to: &Recipient) -> Oid {
