@@ -1,0 +1,273 @@
+//! Executes plans: every step under a lock, read again before and after.
+
+use std::time::Duration;
+
+use plan::{Action, Desired, Ident, Plan, Refused, Site};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    Error, Sessions,
+    error::Verdict,
+    introspect::{self, Parts},
+};
+
+/// The class of our advisory locks, `PGRV`; its object is 0. All operators use the same.
+const LOCK: i32 = 1_346_851_414;
+
+/// Gives back whatever the session still holds.
+const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
+
+/// How long ended sessions may take to be gone.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether they are.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What came of applying a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The actions that took effect, in order.
+    pub done: Vec<Action>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How applying a plan ended. What was done before stays done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything was done.
+    Complete,
+    /// What is there changed since it was read: plan again.
+    Stale,
+    /// The server refused one statement for good; its transaction was rolled back. Plan again with it in
+    /// [`Desired::refused`](plan::Desired::refused).
+    Refused(Refused),
+    /// These were still needed after they had succeeded; their transaction was rolled back.
+    NotConverged(Vec<Action>),
+}
+
+/// Walks the steps until one does not come to its end.
+pub(crate) async fn apply(
+    sessions: &mut Sessions<'_>,
+    desired: &Desired,
+    plan: &Plan,
+) -> Result<Applied, Error> {
+    let mut done = Vec::new();
+    for step in plan.steps() {
+        let end = match step {
+            [action] if !action.is_transactional() => alone(sessions, action).await?,
+            step => transaction(sessions, desired, step).await?,
+        };
+        match end {
+            End::Complete => done.extend_from_slice(step),
+            end => return Ok(Applied { done, end }),
+        }
+    }
+    Ok(Applied { done, end: End::Complete })
+}
+
+/// One step on the database that its site stands for, all or nothing.
+async fn transaction(sessions: &mut Sessions<'_>, desired: &Desired, step: &[Action]) -> Result<End, Error> {
+    let database = database(sessions, step[0].site());
+    let set = sessions.set.clone();
+    begin(sessions, &database).await?;
+    let end = work(sessions, desired, (step, &database)).await?;
+    let session = sessions.session(&database).await?;
+    if end == End::Complete {
+        return match session.execute("COMMIT").await {
+            Ok(()) => Ok(end),
+            Err(error) => {
+                sessions.set = set;
+                judge(sessions, last(step), error)
+            }
+        };
+    }
+    session.execute("ROLLBACK").await?;
+    sessions.set = set;
+    Ok(end)
+}
+
+async fn work(
+    sessions: &mut Sessions<'_>,
+    desired: &Desired,
+    (step, database): (&[Action], &Ident),
+) -> Result<End, Error> {
+    let site = step[0].site();
+    let parts = read_again(sessions, desired, site).await?;
+    let fresh = plan::plan(desired, &parts.catalog());
+    if fresh.steps().find(|fresh| fresh[0].site() == site) != Some(step) {
+        return Ok(End::Stale);
+    }
+    if let Err(error) = lock_relations(sessions, database, step).await {
+        return match error.code() {
+            Some("55P03" | "42P01" | "3F000") => Ok(End::Stale),
+            _ => judge(sessions, last(step), error),
+        };
+    }
+    for action in step {
+        if let Err(error) = perform(sessions, database, action).await {
+            return judge(sessions, action, error);
+        }
+    }
+    let parts = read_again(sessions, desired, site).await?;
+    let left: Vec<_> = plan::plan(desired, &parts.catalog())
+        .actions
+        .into_iter()
+        .filter(|left| left.site() == site && step.iter().any(|action| action.phase() == left.phase()))
+        .collect();
+    if !left.is_empty() {
+        return Ok(End::NotConverged(left));
+    }
+    sessions.parts = Some(parts);
+    Ok(End::Complete)
+}
+
+/// Begins a transaction and takes the lock that keeps operators from doing the same at the same time. It is a
+/// courtesy among operators: any role can hold it, so that a stranger who does is not waited for.
+async fn begin(sessions: &mut Sessions<'_>, database: &Ident) -> Result<(), Error> {
+    let session = sessions.session(database).await?;
+    session.settle().await?;
+    session.execute("BEGIN").await?;
+    match session.execute(format!("SELECT pg_catalog.pg_advisory_xact_lock({LOCK}, 0)")).await {
+        Err(error) if error.code() == Some("55P03") => {
+            session.execute("ROLLBACK").await?;
+            go_on_without_lock(sessions, database).await?;
+            sessions.session(database).await?.execute("BEGIN").await
+        }
+        answer => answer,
+    }
+}
+
+/// An error if the lock is held by an operator, that is by our own admin role.
+async fn go_on_without_lock(sessions: &mut Sessions<'_>, database: &Ident) -> Result<(), Error> {
+    let admin = sessions.server.user.as_str();
+    let session = sessions.session(database).await?;
+    let query = sqlx::query_scalar::<_, String>(include_str!("introspect/holder.sql")).bind(i64::from(LOCK));
+    let holders = session.scalars(query).await?;
+    if let Some(holder) = holders.iter().find(|holder| *holder == admin) {
+        return Err(Error::Locked { holder: holder.clone() });
+    }
+    tracing::warn!(?holders, %database, "the lock of postgres-provisioner is held by a stranger: going on");
+    Ok(())
+}
+
+/// The part of the catalog that a transaction at this site can change and see.
+async fn read_again(sessions: &mut Sessions<'_>, desired: &Desired, site: Site<'_>) -> Result<Parts, Error> {
+    if sessions.parts.is_none() {
+        sessions.read(desired).await?;
+    }
+    let mut parts = sessions.parts.clone().expect("it was read above");
+    match site {
+        Site::Maintenance => {
+            let maintenance = sessions.server.maintenance.clone();
+            parts.shared = sessions.shared(desired, &maintenance).await?;
+        }
+        Site::Database(database) => {
+            if *database == desired.database {
+                parts.shared = sessions.shared(desired, database).await?;
+                parts.inside = Some(sessions.inside(desired).await?);
+            }
+            let concerned = introspect::concerned(desired, &parts.shared, parts.inside.as_ref());
+            let others = sessions.others_in(&concerned, desired, database).await?;
+            parts.others.replace(database, others);
+        }
+    }
+    Ok(parts)
+}
+
+/// All tables of the step at once and without waiting: whoever waits for one lock while holding another can stop
+/// a tenant's transaction with a deadlock.
+async fn lock_relations(sessions: &mut Sessions<'_>, database: &Ident, step: &[Action]) -> Result<(), Error> {
+    let mut relations: Vec<_> = step.iter().flat_map(Action::relations_to_lock).collect();
+    relations.sort_unstable();
+    relations.dedup();
+    if relations.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = relations.iter().map(|relation| format!("ONLY {relation}")).collect();
+    let session = sessions.session(database).await?;
+    session.execute(format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", names.join(", "))).await
+}
+
+async fn perform(sessions: &mut Sessions<'_>, database: &Ident, action: &Action) -> Result<(), Error> {
+    let session = sessions.session(database).await?;
+    if let Some(role) = action.as_role() {
+        session.execute(format!("SET LOCAL ROLE {role}")).await?;
+    }
+    session.execute(action.statement()).await?;
+    if action.as_role().is_some() {
+        session.execute("RESET ROLE").await?;
+    }
+    if let Action::SetVerifier { role, .. } = action {
+        sessions.set.insert(role.clone());
+    }
+    Ok(())
+}
+
+/// A statement that stands in no transaction with others, under a lock of the session.
+async fn alone(sessions: &mut Sessions<'_>, action: &Action) -> Result<End, Error> {
+    let maintenance = database(sessions, action.site());
+    let session = sessions.session(&maintenance).await?;
+    session.settle().await?;
+    let lock = session.execute(format!("SELECT pg_catalog.pg_advisory_lock({LOCK}, 0)")).await;
+    match lock {
+        Err(error) if error.code() == Some("55P03") => go_on_without_lock(sessions, &maintenance).await?,
+        lock => lock?,
+    }
+    let session = sessions.session(&maintenance).await?;
+    let result = session.execute_slowly(action.statement()).await;
+    if let Ok(()) | Err(Error::Statement { .. }) = result {
+        session.execute(UNLOCK).await?;
+    }
+    if let Err(error) = result {
+        // Where the connection broke, the lock went with it.
+        return judge(sessions, action, error);
+    }
+    if let Action::TerminateSessions { role } = action {
+        wait_until_gone(sessions, &maintenance, role).await?;
+    }
+    Ok(End::Complete)
+}
+
+/// Ended sessions roll back first. What is left after a while is found by the next reading.
+async fn wait_until_gone(
+    sessions: &mut Sessions<'_>,
+    maintenance: &Ident,
+    role: &Ident,
+) -> Result<(), Error> {
+    let session = sessions.session(maintenance).await?;
+    let start = Instant::now();
+    loop {
+        let query = sqlx::query_scalar::<_, i64>(include_str!("introspect/sessions.sql")).bind(role.as_str());
+        if session.scalar(query).await? == 0 || start.elapsed() > GOODBYE {
+            return Ok(());
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// What it means for the plan that this action failed.
+fn judge(sessions: &mut Sessions<'_>, action: &Action, error: Error) -> Result<End, Error> {
+    match error.verdict() {
+        Verdict::Later => Err(error),
+        Verdict::Moved if !sessions.moved.contains(action) => {
+            tracing::debug!(%action, %error, "something changed in between");
+            sessions.moved.push(action.clone());
+            Ok(End::Stale)
+        }
+        Verdict::Moved | Verdict::Never => {
+            Ok(End::Refused(Refused { action: action.clone(), message: error.to_string() }))
+        }
+    }
+}
+
+fn database(sessions: &Sessions<'_>, site: Site<'_>) -> Ident {
+    match site {
+        Site::Maintenance => sessions.server.maintenance.clone(),
+        Site::Database(database) => database.clone(),
+    }
+}
+
+fn last(step: &[Action]) -> &Action {
+    step.last().expect("a step is not empty")
+}

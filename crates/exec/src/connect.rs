@@ -1,0 +1,100 @@
+//! Opens connections with settings that nothing in the database overrides.
+
+use std::time::Duration;
+
+use plan::Ident;
+use rand::{TryRng as _, rngs::SysRng};
+use sqlx::{
+    ConnectOptions as _, PgConnection,
+    postgres::{PgConnectOptions, PgSslMode},
+};
+use tokio::time::timeout;
+
+use crate::{Error, Password, Server, SslMode, Tls};
+
+/// For the whole handshake: a server that takes longer is down for our purposes.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Carries a random word through whatever is between us and the server.
+pub(crate) const NONCE: &str = "postgres_provisioner.nonce";
+
+/// Settings of every session, sent with the startup packet: `ALTER DATABASE` and `ALTER ROLE … SET` do not
+/// override them. Only what versions 13 and later know: an unknown one is fatal.
+///
+/// `default_transaction_read_only` is not among them, or else a read-only server could not be told apart from a
+/// read-only database: the first statement looks who set it.
+const SETTINGS: [(&str, &str); 10] = [
+    ("search_path", ""),
+    ("role", "none"),
+    ("local_preload_libraries", ""),
+    ("default_transaction_isolation", "read committed"),
+    ("row_security", "on"),
+    ("standard_conforming_strings", "on"),
+    ("jit", "off"),
+    ("lock_timeout", "2s"),
+    ("statement_timeout", "60s"),
+    ("idle_in_transaction_session_timeout", "30s"),
+];
+
+/// As whom, where, and with which random word.
+#[derive(Clone, Copy)]
+pub(crate) struct Login<'a> {
+    pub(crate) role: &'a str,
+    pub(crate) password: &'a Password,
+    pub(crate) database: &'a Ident,
+    pub(crate) nonce: &'a str,
+}
+
+/// Opens a connection as this role, unverified.
+pub(crate) async fn connect(server: &Server, login: Login<'_>) -> Result<PgConnection, Error> {
+    let options = options(server, login);
+    let address = address(server);
+    match timeout(CONNECT, options.connect()).await {
+        Ok(answer) => answer.map_err(|error| Error::of_login(address, error)),
+        Err(_) => Err(Error::Timeout { address, seconds: CONNECT.as_secs() }),
+    }
+}
+
+fn options(server: &Server, login: Login<'_>) -> PgConnectOptions {
+    let options = PgConnectOptions::new_without_pgpass()
+        .host(&server.host)
+        .port(server.port)
+        .username(login.role)
+        .password(login.password.expose())
+        .database(login.database.as_str())
+        .application_name("postgres-provisioner")
+        // Poolers refuse it, and nothing here reads floating-point numbers.
+        .extra_float_digits(None)
+        .statement_cache_capacity(0)
+        .options(SETTINGS)
+        .options([(NONCE, login.nonce)])
+        // The driver logs whole statements, and with them the verifiers that some of them carry.
+        .disable_statement_logging();
+    with_tls(options, &server.tls)
+}
+
+fn with_tls(options: PgConnectOptions, tls: &Tls) -> PgConnectOptions {
+    let mut options = options.ssl_mode(match tls.effective_mode() {
+        SslMode::Disable => PgSslMode::Disable,
+        SslMode::Prefer => PgSslMode::Prefer,
+        SslMode::Require => PgSslMode::Require,
+        SslMode::VerifyCa => PgSslMode::VerifyCa,
+        SslMode::VerifyFull => PgSslMode::VerifyFull,
+    });
+    // Set even when there is none, or else the driver takes one from its environment.
+    options = options.ssl_root_cert_from_pem(tls.ca.clone().unwrap_or_default());
+    if let (Some(certificate), Some(key)) = (&tls.client_certificate, &tls.client_key) {
+        options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
+    }
+    options
+}
+
+pub(crate) fn address(server: &Server) -> String {
+    format!("{}:{}", server.host, server.port)
+}
+
+pub(crate) fn nonce() -> String {
+    let mut bytes = [0; 16];
+    SysRng.try_fill_bytes(&mut bytes).expect("the operating system has random bytes");
+    u128::from_ne_bytes(bytes).to_string()
+}

@@ -1,0 +1,136 @@
+//! What leaving roles, and readers that own something, have in the databases of a server.
+
+use std::collections::BTreeMap;
+
+use plan::{
+    Access, Dependencies, Desired, Disposition, Ident, Oid, OwnedObject, QualifiedName, Relation,
+    RelationKind, Role, Routine,
+};
+use sqlx::types::Json;
+
+use super::{
+    Inside, Shared, roles,
+    wire::{DependencyRow, OwnedReply, RoutineRow, ViewRow, ident},
+};
+use crate::{Error, session::Session};
+
+const DEPENDENCIES: &str = include_str!("dependencies.sql");
+const OWNED: &str = include_str!("owned.sql");
+
+/// What roles have, and the roles that this names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Others {
+    pub(crate) dependencies: BTreeMap<Oid, BTreeMap<Ident, Dependencies>>,
+    pub(crate) roles: BTreeMap<Oid, Role>,
+}
+
+/// A role whose dependencies matter.
+#[derive(Clone, Debug)]
+pub(crate) struct Concerned {
+    pub(crate) name: Ident,
+    /// Whether in all databases; else in the one at hand.
+    pub(crate) everywhere: bool,
+}
+
+impl Others {
+    /// Takes what another reading says of one database.
+    pub(crate) fn replace(&mut self, database: &Ident, other: Self) {
+        for found in self.dependencies.values_mut() {
+            found.remove(database);
+        }
+        for (role, mut found) in other.dependencies {
+            if let Some(found) = found.remove(database) {
+                self.dependencies.entry(role).or_default().insert(database.clone(), found);
+            }
+        }
+        self.dependencies.retain(|_, found| !found.is_empty());
+        self.roles.extend(other.roles);
+    }
+}
+
+/// Roles that leave the server, roles that leave this database, and readers that own something in it.
+pub(crate) fn concerned(
+    desired: &Desired,
+    shared: &Shared,
+    inside: Option<&Inside>,
+) -> BTreeMap<Oid, Concerned> {
+    let everywhere = |name: &Ident| match desired.leaving.get(name)?.disposition {
+        Disposition::Drop | Disposition::DropIfCreated => Some(true),
+        Disposition::Detach => Some(false),
+        Disposition::Release => None,
+    };
+    let is_reader =
+        |name: &Ident| desired.grantees.get(name).is_some_and(|grantee| grantee.access == Access::Read);
+    let owns = |oid: &Oid| inside.is_some_and(|inside| inside.contents.owners.contains(oid));
+    let concern = |(oid, role): (&Oid, &Role)| {
+        let reader = || (is_reader(&role.name) && owns(oid)).then_some(false);
+        let everywhere = everywhere(&role.name).or_else(reader)?;
+        Some((*oid, Concerned { name: role.name.clone(), everywhere }))
+    };
+    shared.roles.iter().filter_map(concern).collect()
+}
+
+/// In which databases they have something, read in any; what exactly is left open. A role that has something on
+/// shared objects only has it in the maintenance database, from where DROP OWNED reaches it.
+pub(crate) async fn dependencies(
+    session: &mut Session,
+    concerned: &BTreeMap<Oid, Concerned>,
+    (maintenance, here): (&Ident, &Ident),
+) -> Result<BTreeMap<Oid, BTreeMap<Ident, Dependencies>>, Error> {
+    let asked: Vec<_> = concerned.values().map(|role| role.name.as_str()).collect();
+    let query = sqlx::query_scalar(DEPENDENCIES).bind(asked).bind(maintenance.as_str()).bind(here.as_str());
+    let mut found: BTreeMap<Oid, BTreeMap<_, _>> = BTreeMap::new();
+    // Shared objects come last.
+    for Json(row) in session.scalars::<Json<DependencyRow>>(query).await? {
+        let (role, is_shared, database, allow_connections, database_owner, owns, named) = row;
+        let (role, Some(database)) = (Oid(role), ident(&database)) else { continue };
+        let Some(concerned) = concerned.get(&role) else { continue };
+        // What is shared goes with the first database that the role is dropped from, whichever that is.
+        let is_covered = is_shared && found.contains_key(&role);
+        let is_here = !is_shared && database == *here;
+        if (concerned.everywhere && !is_covered) || is_here {
+            let database_owner = Oid(database_owner);
+            let blank =
+                Dependencies { allow_connections, database_owner, owns, named, ..Dependencies::default() };
+            found.entry(role).or_default().insert(database, blank);
+        }
+    }
+    Ok(found)
+}
+
+/// Fills in what the role owns in the session's database, and names the roles that may use it.
+pub(crate) async fn owned(
+    session: &mut Session,
+    role: Oid,
+    found: &mut Dependencies,
+) -> Result<BTreeMap<Oid, Role>, Error> {
+    let query = sqlx::query_scalar(OWNED).bind(i64::from(role.0));
+    let Json(reply): Json<OwnedReply> = session.scalar(query).await?;
+    found.definer_routines =
+        reply.definer_routines.into_iter().flatten().filter_map(|row| routine(&row)).collect();
+    found.definer_views = reply.definer_views.into_iter().flatten().filter_map(|row| view(&row)).collect();
+    let views = reply.exposed_views.into_iter().flatten().filter_map(|(row, grantee)| {
+        view(&row).map(|view| OwnedObject::View { view, grantee: Oid(grantee) })
+    });
+    let routines = reply.exposed_routines.into_iter().flatten().filter_map(|(row, grantee)| {
+        routine(&row).map(|routine| OwnedObject::Routine { routine, grantee: Oid(grantee) })
+    });
+    found.exposed = views.chain(routines).collect();
+    found.definer_routines.sort_unstable();
+    found.definer_views.sort_unstable();
+    found.exposed.sort_unstable();
+    Ok(roles(reply.roles.as_ref()))
+}
+
+fn routine((schema, name, arguments): &RoutineRow) -> Option<Routine> {
+    let arguments = arguments.iter().flatten().map(|(schema, name)| qualified(schema, name));
+    Some(Routine { name: qualified(schema, name)?, arguments: arguments.collect::<Option<_>>()? })
+}
+
+fn view((schema, name, kind): &ViewRow) -> Option<Relation> {
+    Some(Relation { name: qualified(schema, name)?, kind: RelationKind::from_char(*kind)? })
+}
+
+fn qualified(schema: &str, name: &str) -> Option<QualifiedName> {
+    Some(QualifiedName { schema: ident(schema)?, name: ident(name)? })
+}

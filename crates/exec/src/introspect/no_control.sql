@@ -1,0 +1,3 @@
+control AS (
+  SELECT NULL::pg_catalog.text AS system_identifier
+),

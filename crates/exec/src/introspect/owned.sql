@@ -1,0 +1,82 @@
+-- What a role has in this database that would gain its heir's rights, or give others rights of the heir.
+-- $1: the role.
+WITH
+routine AS MATERIALIZED (
+  SELECT
+    p.oid, n.nspname AS schema, p.proname AS name, p.prosecdef AS definer,
+    coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl,
+    (
+      SELECT pg_catalog.json_agg(pg_catalog.json_build_array(tn.nspname, t.typname) ORDER BY a.place)
+      FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)
+      JOIN pg_catalog.pg_type t ON t.oid = a.type
+      JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
+    ) AS arguments
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  WHERE p.proowner = $1::pg_catalog.int8::pg_catalog.oid
+),
+view AS MATERIALIZED (
+  SELECT
+    n.nspname AS schema, c.relname AS name, c.relkind AS kind,
+    coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner)) AS acl,
+    NOT EXISTS (
+      SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) o
+      WHERE o.option_name = 'security_invoker' AND o.option_value::pg_catalog.bool
+    ) AND c.relkind = 'v' AS definer
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid
+    AND c.relkind IN ('v', 'm')
+    AND c.relpersistence <> 't'
+)
+SELECT pg_catalog.json_build_object(
+  'definer_routines', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.schema, r.name, r.arguments))
+    FROM routine r
+    WHERE r.definer
+  ),
+  'definer_views', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.schema, v.name, v.kind))
+    FROM view v
+    WHERE v.definer
+  ),
+  'exposed_routines', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+      pg_catalog.json_build_array(r.schema, r.name, r.arguments), a.grantee::pg_catalog.int8
+    ))
+    FROM routine r
+    CROSS JOIN LATERAL (
+      SELECT DISTINCT x.grantee FROM pg_catalog.aclexplode(r.acl) x
+    ) a
+    WHERE a.grantee <> $1::pg_catalog.int8::pg_catalog.oid
+  ),
+  'exposed_views', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+      pg_catalog.json_build_array(v.schema, v.name, v.kind), a.grantee::pg_catalog.int8
+    ))
+    FROM view v
+    CROSS JOIN LATERAL (
+      SELECT DISTINCT x.grantee FROM pg_catalog.aclexplode(v.acl) x
+    ) a
+    WHERE a.grantee <> $1::pg_catalog.int8::pg_catalog.oid
+  ),
+  'roles', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
+      'oid', r.oid::pg_catalog.int8,
+      'name', r.rolname,
+      'superuser', r.rolsuper,
+      'inherit', r.rolinherit,
+      'create_role', r.rolcreaterole,
+      'create_db', r.rolcreatedb,
+      'login', r.rolcanlogin,
+      'replication', r.rolreplication,
+      'bypass_rls', r.rolbypassrls,
+      'expires', coalesce(pg_catalog.isfinite(r.rolvaliduntil), false)
+    ))
+    FROM pg_catalog.pg_roles r
+    WHERE r.oid = ANY (ARRAY(
+      SELECT a.grantee FROM routine, pg_catalog.aclexplode(routine.acl) a
+      UNION SELECT a.grantee FROM view, pg_catalog.aclexplode(view.acl) a
+    ))
+  )
+)

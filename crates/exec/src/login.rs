@@ -1,0 +1,55 @@
+//! Finds out by logging in whether a password is a role's.
+
+use plan::{Ident, PasswordState};
+
+use crate::{
+    Error, Password, Server,
+    connect::{Login, connect, nonce},
+    random_password,
+};
+
+/// How the server took a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    /// A session.
+    Welcome,
+    /// The password is wrong, or nothing could be right: no password, expired, no such role.
+    Wrong,
+    /// Something else stood in the way, with this SQLSTATE.
+    Refused(String),
+}
+
+/// Whether `password` is the role's, by a login to the maintenance database.
+///
+/// Passwords are checked before databases, rights and limits, so that a refusal for another reason means that the
+/// password was right, if a random one is answered otherwise. Where a random one is answered the same way (`trust`,
+/// a reject line in `pg_hba.conf`), nothing is known.
+///
+/// # Errors
+///
+/// When the server gives no answer. What it says to the role is no error.
+pub async fn try_login(server: &Server, role: &Ident, password: &Password) -> Result<PasswordState, Error> {
+    let answer = answer(server, role, password).await?;
+    if answer == Answer::Wrong {
+        return Ok(PasswordState::Differs);
+    }
+    // Messages are translated and codes ambiguous: only the comparison tells when a password is looked at.
+    match self::answer(server, role, &random_password()).await? {
+        Answer::Wrong => Ok(PasswordState::Matches),
+        Answer::Welcome | Answer::Refused(_) => Ok(PasswordState::Unknown),
+    }
+}
+
+async fn answer(server: &Server, role: &Ident, password: &Password) -> Result<Answer, Error> {
+    let nonce = nonce();
+    let login = Login { role: role.as_str(), password, database: &server.maintenance, nonce: &nonce };
+    match connect(server, login).await {
+        Ok(_) => Ok(Answer::Welcome),
+        Err(Error::Login { code, .. }) if code == "28P01" => Ok(Answer::Wrong),
+        Err(Error::Login { code, message }) => match code.as_str() {
+            "28000" | "3D000" | "42501" | "53300" | "55000" => Ok(Answer::Refused(code)),
+            _ => Err(Error::Login { code, message }),
+        },
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,146 @@
+//! Verified sessions: every statement has a deadline, because the driver has none.
+
+use std::time::Duration;
+
+use plan::Ident;
+use sqlx::{
+    Connection as _, FromRow, PgConnection, Postgres,
+    postgres::{PgArguments, PgRow},
+    query::QueryScalar,
+    types::Json,
+};
+use tokio::time::timeout;
+
+use crate::{
+    Error, Server,
+    connect::{Login, NONCE, address, connect, nonce},
+    facts::Facts,
+    statement,
+};
+
+/// For one statement: more than the server's own limit, which gives the better message.
+const STATEMENT: Duration = Duration::from_secs(65);
+
+/// For CREATE and DROP DATABASE, which copy and checkpoint.
+const DATABASE: Duration = Duration::from_mins(10);
+
+/// For a goodbye.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// A newer version is used all the same: what is read is asked for by name.
+const NEWEST_TRIED: u32 = 18;
+
+const CHECK: &str = include_str!("introspect/session.sql");
+
+/// One verified connection to one database.
+pub(crate) struct Session {
+    connection: PgConnection,
+    address: String,
+    /// What the server said of itself and of us.
+    pub(crate) facts: Facts,
+    /// Settings that could not stand in the startup packet and were not sent yet.
+    pub(crate) unsent: Vec<(&'static str, &'static str)>,
+}
+
+impl Session {
+    /// Connects, and makes sure that the session is what it was asked to be.
+    pub(crate) async fn open(server: &Server, database: &Ident) -> Result<Self, Error> {
+        let nonce = nonce();
+        let login = Login { role: &server.user, password: &server.password, database, nonce: &nonce };
+        let mut connection = connect(server, login).await?;
+        let address = address(server);
+        let facts = ask(&mut connection, &address).await?;
+        facts.check(&nonce)?;
+        if facts.version().major() > NEWEST_TRIED {
+            tracing::debug!(version = facts.version().0, "newer than any version this was tried on");
+        }
+        Ok(Self { connection, address, unsent: facts.later_settings(), facts })
+    }
+
+    /// The only row of a query.
+    pub(crate) async fn scalar<T>(
+        &mut self,
+        query: QueryScalar<'_, Postgres, T, PgArguments>,
+    ) -> Result<T, Error>
+    where
+        (T,): for<'r> FromRow<'r, PgRow>,
+        T: Send + Unpin,
+    {
+        self.within(STATEMENT, async |connection| query.persistent(false).fetch_one(connection).await).await
+    }
+
+    /// All rows of a query with one column.
+    pub(crate) async fn scalars<T>(
+        &mut self,
+        query: QueryScalar<'_, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, Error>
+    where
+        (T,): for<'r> FromRow<'r, PgRow>,
+        T: Send + Unpin,
+    {
+        self.within(STATEMENT, async |connection| query.persistent(false).fetch_all(connection).await).await
+    }
+
+    /// One statement that gives no rows.
+    pub(crate) async fn execute(&mut self, text: impl Into<String>) -> Result<(), Error> {
+        let text = text.into();
+        self.within(STATEMENT, async |connection| statement::send(connection, text).await).await
+    }
+
+    /// A statement that may take minutes, such as CREATE DATABASE.
+    pub(crate) async fn execute_slowly(&mut self, text: String) -> Result<(), Error> {
+        self.execute(format!("SET statement_timeout = '{}s'", DATABASE.as_secs())).await?;
+        let result = self.within(DATABASE, async |connection| statement::send(connection, text).await).await;
+        match result {
+            Ok(()) | Err(Error::Statement { .. }) => {
+                result.and(self.execute("RESET statement_timeout").await)
+            }
+            // Nothing more can be said on this connection.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the settings that could not stand in the startup packet, if no query has carried them yet.
+    pub(crate) async fn settle(&mut self) -> Result<(), Error> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let (names, values): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unsent).into_iter().unzip();
+        let query =
+            sqlx::query_scalar::<_, i64>(include_str!("introspect/settings.sql")).bind(names).bind(values);
+        self.scalar(query).await.map(|_| ())
+    }
+
+    /// Says goodbye; the server ends the session either way.
+    pub(crate) async fn close(self) {
+        // Nobody waits for the answer.
+        let _ = timeout(CLOSE, self.connection.close()).await;
+    }
+
+    async fn within<T>(
+        &mut self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, Error> {
+        let answer = timeout(limit, work(&mut self.connection)).await;
+        in_time(&self.address, limit, answer)
+    }
+}
+
+async fn ask(connection: &mut PgConnection, address: &str) -> Result<Facts, Error> {
+    let query = sqlx::query_scalar(CHECK).bind(NONCE).persistent(false);
+    let Json(facts) = in_time(address, STATEMENT, timeout(STATEMENT, query.fetch_one(connection)).await)?;
+    Ok(facts)
+}
+
+fn in_time<T>(
+    address: &str,
+    limit: Duration,
+    answer: Result<sqlx::Result<T>, tokio::time::error::Elapsed>,
+) -> Result<T, Error> {
+    let address = address.to_owned();
+    match answer {
+        Ok(answer) => answer.map_err(|error| Error::of_statement(address, error)),
+        Err(_) => Err(Error::Timeout { address, seconds: limit.as_secs() }),
+    }
+}

@@ -1,0 +1,180 @@
+//! The connections of one pass over one database.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plan::{Action, Catalog, Desired, Ident, Oid, Plan};
+
+use crate::{
+    Applied, Error, Server, Verify, apply,
+    introspect::{self, Concerned, Inside, Others, Parts, Passwords, Shared},
+    session::Session,
+};
+
+/// At most one connection per database, opened on demand and reused for reading and applying. Dropping it closes
+/// them, and with them every lock and transaction.
+pub struct Sessions<'a> {
+    pub(crate) server: &'a Server,
+    verify: &'a dyn Verify,
+    open: BTreeMap<Ident, Session>,
+    /// What was read last.
+    pub(crate) parts: Option<Parts>,
+    /// Roles that were given their verifier in this pass.
+    pub(crate) set: BTreeSet<Ident>,
+    /// Actions that failed because something moved: the second time it is no coincidence.
+    pub(crate) moved: Vec<Action>,
+}
+
+impl<'a> Sessions<'a> {
+    /// No connection yet.
+    pub fn new(server: &'a Server, verify: &'a dyn Verify) -> Self {
+        Self { server, verify, open: BTreeMap::new(), parts: None, set: BTreeSet::new(), moved: Vec::new() }
+    }
+
+    /// Reads what the server has of `desired`: without leaving roles three statements on one connection, the first
+    /// of which is for new connections only.
+    ///
+    /// A database that is missing or cannot be entered has no contents.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer, is a standby or read-only, or is none that is supported. Connections are
+    /// closed then.
+    pub async fn read(&mut self, desired: &Desired) -> Result<Catalog, Error> {
+        let parts = self.read_parts(desired).await;
+        if parts.is_err() {
+            self.open.clear();
+        }
+        let parts = parts?;
+        let catalog = parts.catalog();
+        self.parts = Some(parts);
+        Ok(catalog)
+    }
+
+    /// Does what `plan` says, which was made from `desired` and the catalog read last.
+    ///
+    /// Each step is read and planned again under a lock before it is done, and once more before it is committed.
+    ///
+    /// # Errors
+    ///
+    /// When the server or a connection is in trouble. The steps that were done stay done, the one in progress is
+    /// undone; connections are closed.
+    pub async fn apply(&mut self, desired: &Desired, plan: &Plan) -> Result<Applied, Error> {
+        let applied = apply::apply(self, desired, plan).await;
+        if applied.is_err() {
+            self.open.clear();
+        }
+        applied
+    }
+
+    /// Says goodbye to the server.
+    pub async fn close(self) {
+        for session in self.open.into_values() {
+            session.close().await;
+        }
+    }
+
+    /// The session in this database, settled or about to read what settles it.
+    pub(crate) async fn session(&mut self, database: &Ident) -> Result<&mut Session, Error> {
+        if !self.open.contains_key(database) {
+            let session = Session::open(self.server, database).await?;
+            self.open.insert(database.clone(), session);
+        }
+        Ok(self.open.get_mut(database).expect("it was opened above"))
+    }
+
+    async fn read_parts(&mut self, desired: &Desired) -> Result<Parts, Error> {
+        let is_inside = self.enter(&desired.database).await?;
+        let database = if is_inside { desired.database.clone() } else { self.server.maintenance.clone() };
+        let shared = self.shared(desired, &database).await?;
+        let inside = if is_inside { Some(self.inside(desired).await?) } else { None };
+        let others = self.others(desired, &shared, inside.as_ref()).await?;
+        Ok(Parts { shared, inside, others })
+    }
+
+    /// Opens a session in this database; false where it is missing or lets nobody in.
+    async fn enter(&mut self, database: &Ident) -> Result<bool, Error> {
+        match self.session(database).await {
+            Ok(_) => Ok(true),
+            Err(Error::Login { code, .. }) if is_closed_door(&code) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn shared(&mut self, desired: &Desired, database: &Ident) -> Result<Shared, Error> {
+        let (verify, set) = (self.verify, self.set.clone());
+        let session = self.session(database).await?;
+        introspect::shared(session, desired, Passwords { verify, set: &set }).await
+    }
+
+    pub(crate) async fn inside(&mut self, desired: &Desired) -> Result<Inside, Error> {
+        let session = self.session(&desired.database).await?;
+        introspect::contents(session, desired).await
+    }
+
+    async fn others(
+        &mut self,
+        desired: &Desired,
+        shared: &Shared,
+        inside: Option<&Inside>,
+    ) -> Result<Others, Error> {
+        let concerned = introspect::concerned(desired, shared, inside);
+        let from = if inside.is_some() { desired.database.clone() } else { self.server.maintenance.clone() };
+        let mut others = self.dependencies(desired, &concerned, &from).await?;
+        let mut known = BTreeMap::new();
+        for (role, databases) in &mut others.dependencies {
+            for (database, found) in databases {
+                if !found.owns || !found.allow_connections {
+                    continue;
+                }
+                if self.enter(database).await? {
+                    let session = self.session(database).await?;
+                    known.extend(introspect::owned(session, *role, found).await?);
+                } else {
+                    found.allow_connections = false;
+                }
+            }
+        }
+        others.roles = known;
+        Ok(others)
+    }
+
+    /// What the roles have in this database, read in it.
+    pub(crate) async fn others_in(
+        &mut self,
+        concerned: &BTreeMap<Oid, Concerned>,
+        desired: &Desired,
+        database: &Ident,
+    ) -> Result<Others, Error> {
+        let mut others = self.dependencies(desired, concerned, database).await?;
+        let mut known = BTreeMap::new();
+        let session = self.session(database).await?;
+        for (role, databases) in &mut others.dependencies {
+            if let Some(found) = databases.get_mut(database).filter(|found| found.owns) {
+                known.extend(introspect::owned(session, *role, found).await?);
+            }
+        }
+        others.roles = known;
+        Ok(others)
+    }
+
+    async fn dependencies(
+        &mut self,
+        desired: &Desired,
+        concerned: &BTreeMap<Oid, Concerned>,
+        from: &Ident,
+    ) -> Result<Others, Error> {
+        if concerned.is_empty() {
+            return Ok(Others::default());
+        }
+        let maintenance = &self.server.maintenance;
+        let session = self.session(from).await?;
+        let dependencies =
+            introspect::dependencies(session, concerned, (maintenance, &desired.database)).await?;
+        Ok(Others { dependencies, ..Others::default() })
+    }
+}
+
+/// No such database, one that accepts no connections or is invalid, or one whose owner lets us not in.
+fn is_closed_door(code: &str) -> bool {
+    matches!(code, "3D000" | "55000" | "42501")
+}

@@ -1,0 +1,12 @@
+//! The one place where SQL text that was built at run time is sent.
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+/// Sends one statement by the simple protocol: DDL takes no parameters, and some of it must not be prepared.
+///
+/// The text comes from [`plan::Action::statement`] or from a few words of this crate; names stand in it as
+/// [`plan::Ident`] only.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub(crate) async fn send(connection: &mut PgConnection, statement: String) -> sqlx::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(|_| ())
+}

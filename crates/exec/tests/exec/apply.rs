@@ -1,0 +1,192 @@
+//! Plans on real servers.
+
+use std::time::Duration;
+
+use exec::{Applied, End};
+use plan::{Action, Disposition, Leaving, Refused, testing::ident};
+use testbed::{eventually, postgres::run};
+
+use crate::support::{Admin, MAJORS, by_hand, place};
+
+#[tokio::test]
+async fn a_database_with_users_is_made_and_the_second_plan_is_empty() {
+    for major in MAJORS {
+        for admin in [Admin::Superuser, Admin::Limited] {
+            let place = place(major, admin).await;
+            let desired = place.desired();
+            place.converge(&desired).await;
+            if major >= 15 || admin == Admin::Superuser {
+                place.sql_as(&place.owner, "CREATE TABLE public.orders (id serial)").await.unwrap();
+                place.sql_as(&place.reader, "SELECT FROM public.orders").await.unwrap();
+                place.sql_as(&place.writer, "INSERT INTO public.orders DEFAULT VALUES").await.unwrap();
+                place.sql_as(&place.reader, "INSERT INTO public.orders DEFAULT VALUES").await.unwrap_err();
+            }
+            let desired = place.desired();
+            place.converge(&desired).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leaving_role_hands_over_what_it_owns_in_every_database() {
+    for major in MAJORS {
+        for admin in [Admin::Superuser, Admin::Limited] {
+            let place = place(major, admin).await;
+            let mut desired = place.desired();
+            place.converge(&desired).await;
+            place.sql_as(&place.owner, "CREATE SCHEMA shop").await.unwrap();
+            place.converge(&desired).await;
+            let (writer, reader) = (&place.writer, &place.reader);
+            let made = "CREATE TABLE shop.stock (n int); CREATE VIEW shop.few AS SELECT * FROM shop.stock; \
+                        CREATE FUNCTION shop.leak(int, text[]) RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'";
+            place.sql_as(writer, made).await.unwrap();
+            place.sql(format!("GRANT SELECT ON shop.few TO {reader}")).await;
+            let mut session = place
+                .postgres
+                .connect(place.database.as_str(), writer.as_str(), place.secrets.0[writer].expose())
+                .await
+                .unwrap();
+            let login = desired.logins.remove(writer).unwrap();
+            desired.grantees.remove(writer);
+            let leaving = Leaving { claim: login.claim, recorded: None, disposition: Disposition::Drop };
+            desired.leaving.insert(writer.clone(), leaving);
+            let catalog = place.converge(&desired).await;
+            assert_eq!(catalog.role(writer), None);
+            assert!(run(&mut session, "SELECT 1").await.is_err(), "its session goes on");
+            let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'stock'";
+            assert_eq!(place.ask(owner).await.as_deref(), Some(place.owner.as_str()));
+            let definer = "SELECT prosecdef FROM pg_proc WHERE proname = 'leak'";
+            assert_eq!(place.ask(definer).await.as_deref(), Some("f"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_the_server_refuses_takes_its_transaction_with_it() {
+    let place = place(17, Admin::Limited).await;
+    let desired = place.desired();
+    let mut sessions = place.sessions();
+    let catalog = sessions.read(&desired).await.unwrap();
+    let plan = plan::plan(&desired, &catalog);
+    let first: Vec<_> = plan.actions.iter().take_while(|action| action.is_transactional()).cloned().collect();
+    let applied = sessions.apply(&desired, &by_hand(first.clone())).await.unwrap();
+    assert_eq!(applied, Applied { done: first, end: End::Complete });
+    let refused = Action::CreateDatabase {
+        database: place.database.clone(),
+        owner: ident("postgres"),
+        template: ident("template0"),
+    };
+    let applied = sessions.apply(&desired, &by_hand([refused.clone()])).await.unwrap();
+    let End::Refused(Refused { action, message }) = applied.end else { panic!("{:?}", applied.end) };
+    assert_eq!(action, refused);
+    assert!(message.contains("postgres") && message.contains("42501"), "{message}");
+    assert_eq!(applied.done, []);
+}
+
+#[tokio::test]
+async fn a_plan_that_no_longer_fits_changes_nothing() {
+    let place = place(17, Admin::Superuser).await;
+    let desired = place.desired();
+    place.converge(&desired).await;
+    place.sql("CREATE TABLE public.a (); CREATE TABLE public.b ()").await;
+    let mut sessions = place.sessions();
+    let catalog = sessions.read(&desired).await.unwrap();
+    let plan = plan::plan(&desired, &catalog);
+    assert!(!plan.is_empty());
+    place.sql("DROP TABLE public.a").await;
+    let applied = sessions.apply(&desired, &plan).await.unwrap();
+    assert_eq!(applied, Applied { done: Vec::new(), end: End::Stale });
+    let granted = format!("SELECT has_table_privilege('{}', 'public.b', 'SELECT')", place.reader.as_str());
+    assert_eq!(place.ask(granted).await.as_deref(), Some("f"));
+    sessions.close().await;
+    place.converge(&desired).await;
+}
+
+#[tokio::test]
+async fn a_statement_that_does_nothing_is_found_before_it_is_committed() {
+    // From 17 on event triggers are off for us.
+    let place = place(15, Admin::Superuser).await;
+    let desired = place.desired();
+    place.converge(&desired).await;
+    place.sql("CREATE TABLE public.orders ()").await;
+    // Takes back at once what is granted.
+    place
+        .sql(format!(
+            "CREATE FUNCTION public.spoil() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+               IF has_table_privilege('{reader}', 'public.orders', 'SELECT') THEN \
+                 REVOKE ALL ON public.orders FROM {reader}; END IF; END $$; \
+             CREATE EVENT TRIGGER spoil ON ddl_command_end WHEN TAG IN ('GRANT') EXECUTE FUNCTION public.spoil()",
+            reader = place.reader.as_str()
+        ))
+        .await;
+    let mut sessions = place.sessions();
+    let catalog = sessions.read(&desired).await.unwrap();
+    let plan = plan::plan(&desired, &catalog);
+    let applied = sessions.apply(&desired, &plan).await.unwrap();
+    assert!(matches!(applied.end, End::NotConverged(_)), "{:?}", applied.end);
+}
+
+#[tokio::test]
+async fn what_fails_twice_because_something_moved_is_refused() {
+    let place = place(17, Admin::Superuser).await;
+    let desired = place.desired();
+    let mut sessions = place.sessions();
+    sessions.read(&desired).await.unwrap();
+    let missing = by_hand([Action::DropInvalidDatabase { database: place.database.clone() }]);
+    let applied = sessions.apply(&desired, &missing).await.unwrap();
+    assert_eq!(applied.end, End::Stale);
+    let applied = sessions.apply(&desired, &missing).await.unwrap();
+    assert!(matches!(applied.end, End::Refused(_)), "{:?}", applied.end);
+}
+
+#[tokio::test]
+async fn a_stranger_who_holds_our_lock_does_not_stop_us() {
+    let place = place(17, Admin::Superuser).await;
+    let desired = place.desired();
+    place.converge(&desired).await;
+    place.sql("CREATE TABLE public.orders ()").await;
+    let password = place.secrets.0[&place.reader].expose();
+    let mut stranger =
+        place.postgres.connect(place.database.as_str(), place.reader.as_str(), password).await.unwrap();
+    run(&mut stranger, "SELECT pg_advisory_lock(1346851414, 0)").await.unwrap();
+    place.converge(&desired).await;
+}
+
+#[tokio::test]
+async fn another_operator_at_work_is_waited_for() {
+    let place = place(17, Admin::Superuser).await;
+    let desired = place.desired();
+    place.converge(&desired).await;
+    place.sql("CREATE TABLE public.orders ()").await;
+    let mut other = place.postgres.admin(place.database.as_str()).await;
+    run(&mut other, "SELECT pg_advisory_lock(1346851414, 0)").await.unwrap();
+    let mut sessions = place.sessions();
+    let catalog = sessions.read(&desired).await.unwrap();
+    let error = sessions.apply(&desired, &plan::plan(&desired, &catalog)).await.unwrap_err();
+    assert_eq!(error.class(), exec::Class::Transient, "{error}");
+    run(&mut other, "SELECT pg_advisory_unlock(1346851414, 0)").await.unwrap();
+    place.converge(&desired).await;
+}
+
+#[tokio::test]
+async fn a_pass_that_is_dropped_leaves_no_lock_behind() {
+    let place = place(17, Admin::Superuser).await;
+    let desired = place.desired();
+    place.converge(&desired).await;
+    place.sql("CREATE TABLE public.orders ()").await;
+    // Holds the row of the table's privileges: the GRANT waits for it.
+    let mut other = place.postgres.admin(place.database.as_str()).await;
+    run(&mut other, format!("BEGIN; GRANT TRUNCATE ON public.orders TO {}", place.owner)).await.unwrap();
+    let mut sessions = place.sessions();
+    let catalog = sessions.read(&desired).await.unwrap();
+    let plan = plan::plan(&desired, &catalog);
+    let waiting =
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    tokio::select! {
+        applied = sessions.apply(&desired, &plan) => panic!("{applied:?}"),
+        _ = eventually("the GRANT waits", Duration::from_secs(10), async || place.ask(waiting).await) => (),
+    }
+    drop(sessions);
+    run(&mut other, "ROLLBACK").await.unwrap();
+    place.converge(&desired).await;
+}

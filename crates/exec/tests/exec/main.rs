@@ -1,0 +1,13 @@
+//! Sessions, readings and plans on real servers.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
+extern crate postgres_provisioner_exec as exec;
+
+mod apply;
+mod contents;
+mod errors;
+mod login;
+mod sessions;
+mod support;
+mod tls;
