@@ -1,0 +1,29 @@
+{{/* Name of all objects. It is not the release's: the old chart called them so, and a Deployment keeps its selector. */}}
+{{- define "postgres-provisioner.name" -}}
+{{ .Values.fullnameOverride | default "postgres-provisioner" }}
+{{- end }}
+
+{{- define "postgres-provisioner.namespace" -}}
+{{ .Values.namespace | default .Release.Namespace }}
+{{- end }}
+
+{{- define "postgres-provisioner.serviceAccount" -}}
+{{ .Values.serviceAccount.name | default (include "postgres-provisioner.name" .) }}
+{{- end }}
+
+{{- define "postgres-provisioner.labels" -}}
+app: {{ include "postgres-provisioner.name" . }}
+app.kubernetes.io/name: postgres-provisioner
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* "true" when the operator has a server of its own; half a server is an error. */}}
+{{- define "postgres-provisioner.hasServer" -}}
+{{- if and .Values.postgres.host .Values.postgres.secretName -}}
+true
+{{- else if or .Values.postgres.host .Values.postgres.secretName -}}
+{{- fail "postgres.host and postgres.secretName count only together: set both, or make both empty" }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,105 @@
+//! The kind `PostgresDatabase`.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::shared::{NAME_MESSAGE, NAME_RULE, Provision, ServerChoice, Status, SuperuserSecret};
+
+/// A database, its owner (a role that can log in) and a Secret with the owner's credentials.
+#[derive(Clone, CustomResource, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[kube(
+    group = "pgprovisioner.drewsonne.github.io",
+    version = "v1",
+    kind = "PostgresDatabase",
+    plural = "postgresdatabases",
+    shortname = "pgdb",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    doc = "A database on a PostgreSQL server, its owner (a role that can log in) and a Secret with the owner's credentials.",
+    printcolumn = r#"{"name":"Database","type":"string","jsonPath":".spec.dbName"}"#,
+    printcolumn = r#"{"name":"Owner","type":"string","jsonPath":".spec.owner"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Drift","type":"string","jsonPath":".status.conditions[?(@.type=='Drifted')].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name":"Secret","type":"string","priority":1,"jsonPath":".spec.secretName"}"#,
+    printcolumn = r#"{"name":"Host","type":"string","priority":1,"jsonPath":".status.server.host"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PostgresDatabaseSpec {
+    /// Name of the database. It is created when the server does not have it. Letters, digits and `_`,
+    /// beginning with a letter or `_`, at most 63; upper and lower case differ. It cannot be changed later.
+    #[schemars(length(max = 63))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": NAME_RULE, "message": NAME_MESSAGE },
+        { "rule": "self == oldSelf", "message": "dbName cannot be changed: create a new PostgresDatabase instead" },
+    ]))]
+    pub db_name: String,
+
+    /// Role that owns the database and can log in, such as `my_app_owner`; same characters as `dbName`. It is
+    /// created when the server does not have it. When changed, the database and what the old owner has in it
+    /// go to the new one.
+    #[schemars(length(max = 63))]
+    #[schemars(extend("x-kubernetes-validations" = [{ "rule": NAME_RULE, "message": NAME_MESSAGE }]))]
+    pub owner: String,
+
+    /// Name of the Secret that gets the owner's credentials: `username`, `password`, `database`, `host` and
+    /// `port`. An existing `password` in it is kept and becomes the role's.
+    #[schemars(length(max = 253))]
+    pub secret_name: String,
+
+    /// Namespace of the Secret. Default: the namespace of this resource. Another namespace has to consent,
+    /// unless this resource is in the operator's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub secret_namespace: Option<String>,
+
+    /// Host name or address of another server than the operator's own. Counts only together with
+    /// `superuserSecret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub host: Option<String>,
+
+    /// Secret with the admin credentials of the server named in `host`. Counts only together with `host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superuser_secret: Option<SuperuserSecret>,
+
+    /// Whether privileges on the database that no resource asks for are revoked. Default: yes for a database
+    /// that the operator created, no for one that it found (there they are only reported).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<bool>,
+
+    /// Namespaces whose `PostgresUser`s may use this database, besides its own and the operator's, such as
+    /// `[reporting]`. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(max = 63)))]
+    pub allow_users_from: Vec<String>,
+}
+
+impl Provision for PostgresDatabase {
+    fn database(&self) -> &str {
+        &self.spec.db_name
+    }
+
+    fn role(&self) -> &str {
+        &self.spec.owner
+    }
+
+    fn secret_name(&self) -> &str {
+        &self.spec.secret_name
+    }
+
+    fn written_secret_namespace(&self) -> Option<&str> {
+        self.spec.secret_namespace.as_deref()
+    }
+
+    fn server_choice(&self) -> ServerChoice<'_> {
+        ServerChoice::of(self.spec.host.as_deref(), self.spec.superuser_secret.as_ref())
+    }
+
+    fn prune(&self) -> Option<bool> {
+        self.spec.prune
+    }
+}

@@ -1,0 +1,282 @@
+//! Flags and environment variables, and what is wrong with them.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use exec::{Password, Server, SslMode, Tls};
+use plan::Ident;
+use thiserror::Error;
+
+use crate::settings::Settings;
+
+/// Provisions PostgreSQL databases, users and Secrets for `PostgresDatabase` and `PostgresUser` resources.
+///
+/// Every flag has an environment variable. All defaults work in a pod.
+#[derive(Parser)]
+#[command(name = "postgres-provisioner", version, disable_version_flag = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Run the operator (default)
+    Run,
+    /// Print the CRDs as YAML
+    Crds,
+    /// Print the version
+    Version,
+}
+
+/// What the program is asked to do.
+pub enum Command {
+    /// Run the operator.
+    Run(Box<RunArgs>),
+    /// Print the CRDs.
+    Crds,
+    /// Print the version.
+    Version,
+}
+
+/// The flags of `run`.
+#[derive(Args)]
+pub struct RunArgs {
+    /// Host of the server of all resources that name no other; without it, every resource needs its own `host` and
+    /// `superuserSecret`
+    #[arg(long, global = true, env = "PG_HOST", value_name = "HOST")]
+    pg_host: Option<String>,
+    /// Port of that server
+    #[arg(long, global = true, env = "PG_PORT", value_name = "PORT", default_value_t = 5432)]
+    pg_port: u16,
+    /// Admin role on that server: a superuser, or a role with CREATEDB and CREATEROLE
+    #[arg(long, global = true, env = "PG_USER", value_name = "ROLE")]
+    pg_user: Option<String>,
+    /// Password of the admin role
+    #[arg(long, global = true, env = "PG_PASSWORD", value_name = "PASSWORD", hide_env_values = true, value_parser = password)]
+    pg_password: Option<Password>,
+    /// Maintenance database: where statements about roles and databases run
+    #[arg(long, global = true, env = "PG_DATABASE", value_name = "DATABASE", default_value = "postgres")]
+    pg_database: Ident,
+    /// What new databases are copied from
+    #[arg(long, global = true, env = "PG_TEMPLATE", value_name = "DATABASE", default_value = "template0")]
+    pg_template: Ident,
+    /// Encryption: disable, prefer, require, verify-ca or verify-full [default: prefer; verify-full with a CA]
+    #[arg(long, global = true, env = "PG_SSLMODE", value_name = "MODE")]
+    pg_sslmode: Option<String>,
+    /// File with the certificates (PEM) that sign the server's: then the only trust
+    #[arg(long, global = true, env = "PG_SSLROOTCERT", value_name = "FILE")]
+    pg_sslrootcert: Option<PathBuf>,
+    /// How often a database is checked although nothing happened, in seconds
+    #[arg(long, global = true, env = "RESYNC_SECONDS", value_name = "SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    resync_seconds: u64,
+    /// Namespaces to watch, separated by commas [default: all]
+    #[arg(long, global = true, env = "WATCH_NAMESPACES", value_name = "NAMESPACES", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
+    /// The operator's own namespace, whose resources may reach into others [default: the service account's]
+    #[arg(long, global = true, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    pod_namespace: Option<String>,
+    /// Tells installations apart in the comments on roles and databases [default: the uid of kube-system]
+    #[arg(long, global = true, env = "INSTALLATION_ID", value_name = "ID")]
+    installation_id: Option<String>,
+    /// Port of /healthz and /readyz
+    #[arg(long, global = true, env = "HTTP_PORT", value_name = "PORT", default_value_t = 8080)]
+    http_port: u16,
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,operator=debug
+    #[arg(long, global = true, env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+    /// How to log
+    #[arg(long, global = true, env = "LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is wrong with the configuration. Nothing has been started.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A flag or variable cannot be read.
+    #[error("{0}")]
+    Usage(String),
+    /// The default server is named only in part.
+    #[error("{given} is set, but {missing} is not: give PG_HOST, PG_USER and PG_PASSWORD, or none of them")]
+    HalfServer {
+        /// What is there.
+        given: &'static str,
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// The mode is none that PostgreSQL knows.
+    #[error("PG_SSLMODE: {0}")]
+    SslMode(#[from] exec::UnknownSslMode),
+    /// The CA cannot be read.
+    #[error("PG_SSLROOTCERT: cannot read {}: {source}", path.display())]
+    RootCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The installation's name would not survive in a comment.
+    #[error("INSTALLATION_ID: `{0}` must be letters, digits, `.`, `_` and `-`, at most 63")]
+    Installation(String),
+    /// The filter cannot be read.
+    #[error("LOG_LEVEL: `{0}` is no level (error, warn, info, debug, trace) and no filter")]
+    LogLevel(String),
+}
+
+impl Cli {
+    /// Reads the command line and the environment. Prints and ends the program for `--help`.
+    pub fn read() -> Result<Command, Error> {
+        Self::read_from(std::env::args_os())
+    }
+
+    fn read_from<I: IntoIterator<Item = T>, T: Into<std::ffi::OsString> + Clone>(
+        args: I,
+    ) -> Result<Command, Error> {
+        let cli = Self::try_parse_from(args).map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+            _ => Error::Usage(first_line(&error.to_string())),
+        })?;
+        Ok(match cli.command {
+            None | Some(Subcommands::Run) => Command::Run(Box::new(cli.run)),
+            Some(Subcommands::Crds) => Command::Crds,
+            Some(Subcommands::Version) => Command::Version,
+        })
+    }
+}
+
+impl RunArgs {
+    /// What to log.
+    pub fn log_filter(&self) -> Result<tracing_subscriber::EnvFilter, Error> {
+        self.log_level.parse().map_err(|_| Error::LogLevel(self.log_level.clone()))
+    }
+
+    /// How to log.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
+
+    /// The settings, once all of them make sense. Reads the CA's file.
+    pub fn settings(self) -> Result<Settings, Error> {
+        let tls = self.tls()?;
+        let installation = given(self.installation_id);
+        if let Some(id) = installation.as_ref().filter(|id| !is_plain(id)) {
+            return Err(Error::Installation(id.clone()));
+        }
+        let password = self.pg_password.filter(|password| !password.expose().is_empty());
+        let server = match (given(self.pg_host), given(self.pg_user), password) {
+            (None, None, None) => None,
+            (Some(host), Some(user), Some(password)) => {
+                Some(Server { host, port: self.pg_port, user, password, maintenance: self.pg_database, tls })
+            }
+            (Some(_), None, _) => return Err(Error::HalfServer { given: "PG_HOST", missing: "PG_USER" }),
+            (Some(_), _, None) => return Err(Error::HalfServer { given: "PG_HOST", missing: "PG_PASSWORD" }),
+            (None, Some(_), _) => return Err(Error::HalfServer { given: "PG_USER", missing: "PG_HOST" }),
+            (None, None, Some(_)) => {
+                return Err(Error::HalfServer { given: "PG_PASSWORD", missing: "PG_HOST" });
+            }
+        };
+        let watch: BTreeSet<_> =
+            self.watch_namespaces.into_iter().filter_map(|name| given(Some(name))).collect();
+        Ok(Settings {
+            template: self.pg_template,
+            resync: Duration::from_secs(self.resync_seconds),
+            watch,
+            namespace: given(self.pod_namespace),
+            installation,
+            listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.http_port))),
+            ..Settings::new(server)
+        })
+    }
+
+    fn tls(&self) -> Result<Tls, Error> {
+        let mode = given(self.pg_sslmode.clone()).map_or(Ok(SslMode::default()), |mode| mode.parse())?;
+        let path = self.pg_sslrootcert.clone().filter(|path| !path.as_os_str().is_empty());
+        let ca =
+            path.map(|path| std::fs::read(&path).map_err(|source| Error::RootCertificate { path, source }));
+        Ok(Tls { mode, ca: ca.transpose()?, client_certificate: None, client_key: None })
+    }
+}
+
+/// A variable that is set to nothing is not set: charts render them like that.
+fn given(value: Option<String>) -> Option<String> {
+    value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+fn is_plain(id: &str) -> bool {
+    id.len() <= 63 && id.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap wants a Result")]
+fn password(text: &str) -> Result<Password, std::convert::Infallible> {
+    Ok(Password::new(text))
+}
+
+fn first_line(message: &str) -> String {
+    let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(args: &[&str]) -> Result<Settings, String> {
+        let args = std::iter::once("postgres-provisioner").chain(args.iter().copied());
+        match Cli::read_from(args) {
+            Ok(Command::Run(run)) => run.settings().map_err(|error| error.to_string()),
+            Ok(Command::Crds | Command::Version) => panic!("not run"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn all_defaults_work() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!((settings.server, settings.resync), (None, Duration::from_mins(5)));
+    }
+
+    #[test]
+    fn half_a_server_is_refused() {
+        let message = settings(&["--pg-host", "db"]).unwrap_err();
+        assert!(message.starts_with("PG_HOST is set, but PG_USER is not"), "{message}");
+        let message = settings(&["--pg-host", "db", "--pg-user", "postgres"]).unwrap_err();
+        assert!(message.starts_with("PG_HOST is set, but PG_PASSWORD is not"), "{message}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_line() {
+        for (args, part) in [
+            (["--resync-seconds", "0"], "0 is not in 1..=86400"),
+            (["--pg-sslmode", "allow"], "PG_SSLMODE: unknown sslmode `allow`"),
+            (["--pg-sslrootcert", "/nowhere/ca.crt"], "cannot read /nowhere/ca.crt"),
+            (["--pg-port", "many"], "invalid value 'many'"),
+            (["--installation-id", "a\"b"], "INSTALLATION_ID"),
+        ] {
+            let message = settings(&args).unwrap_err();
+            assert!(message.contains(part) && !message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let args = ["--pg-host", "db", "--pg-user", "postgres", "--pg-password", "hunter2"];
+        assert!(!format!("{:?}", settings(&args).unwrap()).contains("hunter2"));
+    }
+}

@@ -1,0 +1,123 @@
+//! What all passes of one operator share. There is no global state: several operators can live in one process.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use exec::Server;
+use kube::Client;
+
+use crate::api::shared::Status;
+use crate::backoff::Backoffs;
+use crate::caches::{Caches, Version};
+use crate::events::Events;
+use crate::resource::{DatabaseKey, ObjectName, Resource};
+use crate::servers::Servers;
+use crate::settings::Settings;
+use crate::vault::Vault;
+
+/// What all passes share.
+pub struct Context {
+    /// The way to the API server.
+    pub client: Client,
+    /// What the operator was told.
+    pub settings: Settings,
+    /// Its own server.
+    pub server: Option<Arc<Server>>,
+    /// Its own namespace, whose resources are trusted.
+    pub namespace: String,
+    /// Which installation it is, as markers spell it.
+    pub installation: String,
+    /// What it sees of the cluster.
+    pub caches: Caches,
+    /// Secrets as they were read.
+    pub vault: Vault,
+    /// Servers in use.
+    pub servers: Servers,
+    /// Databases that failed although their server answers.
+    pub backoffs: Backoffs<DatabaseKey>,
+    /// Where events go.
+    pub events: Events,
+    /// What it remembers from pass to pass.
+    pub memory: Memory,
+}
+
+/// What is remembered from pass to pass, and can be forgotten.
+#[derive(Default)]
+pub struct Memory {
+    settled: Mutex<BTreeMap<DatabaseKey, Settled>>,
+    reported: Mutex<BTreeMap<String, Reported>>,
+    compared: Mutex<BTreeMap<ObjectName, Compared>>,
+}
+
+/// A stored verifier and the version of a Secret, once compared.
+struct Compared {
+    version: Version,
+    stored: String,
+    matches: bool,
+}
+
+/// What the resources of a database looked like when nothing was left to do: generation by uid, version by Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Generation by uid.
+    pub generations: BTreeMap<String, Option<i64>>,
+    /// The Secrets' versions, by uid of the resource.
+    pub secrets: BTreeMap<String, Version>,
+}
+
+/// A status that the watch may not have brought back yet.
+struct Reported {
+    /// The resource version that it was written over, and that the cache may still hold.
+    over: Option<String>,
+    status: Status,
+}
+
+impl Memory {
+    /// What the resources looked like when nothing was left to do.
+    pub fn settled(&self, key: &DatabaseKey) -> Option<Settled> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Remembers that nothing is left to do.
+    pub fn settle(&self, key: &DatabaseKey, settled: Settled) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), settled);
+    }
+
+    /// Forgets a database that has no resources any more.
+    pub fn forget(&self, key: &DatabaseKey) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Whether the verifier was made from the password in this version of a Secret, if that was compared already.
+    pub fn compared(&self, secret: &ObjectName, version: &Version, stored: &str) -> Option<bool> {
+        let compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = compared.get(secret).filter(|found| found.version == *version && found.stored == stored);
+        found.map(|found| found.matches)
+    }
+
+    /// Remembers a comparison.
+    pub fn set_compared(&self, secret: &ObjectName, version: &Version, stored: &str, matches: bool) {
+        let entry = Compared { version: version.clone(), stored: stored.to_owned(), matches };
+        self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.clone(), entry);
+    }
+
+    /// Remembers a status that was just written.
+    pub fn reported(&self, resource: &Resource, status: Status) {
+        let reported = Reported { over: resource.meta().resource_version.clone(), status };
+        self.reported
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(resource.uid().to_owned(), reported);
+    }
+
+    /// The resource with the status that was written last, where the cache lags behind.
+    pub fn refresh(&self, resource: Resource) -> Resource {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = reported.get(resource.uid()) else { return resource };
+        if found.over == resource.meta().resource_version {
+            return resource.with_status(found.status.clone());
+        }
+        reported.remove(resource.uid());
+        resource
+    }
+}

@@ -1,0 +1,134 @@
+//! Events on resources. Kube's own recorder takes repeated reasons for repeated events and keeps the first note;
+//! here an event is repeated only when its words are.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::{Event, EventSeries};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::events::EventType;
+use kube::{Api, Client};
+use serde_json::json;
+
+use crate::api::OPERATOR;
+use crate::conditions::EventKind;
+
+/// The API server's limit for `note`.
+const LONGEST_NOTE: usize = 1024;
+/// How long an event may be counted up instead of written again.
+const SERIES: SignedDuration = SignedDuration::from_mins(6);
+
+/// Writes events, in the background: no pass waits for one, none fails for one.
+#[derive(Clone)]
+pub struct Events {
+    client: Client,
+    written: Arc<Mutex<BTreeMap<Said, Written>>>,
+}
+
+/// What makes two events the same: resource, reason, note.
+type Said = (String, &'static str, String);
+
+struct Written {
+    name: String,
+    count: i32,
+    last: Timestamp,
+}
+
+impl Events {
+    /// Nothing has been said yet.
+    pub fn new(client: Client) -> Self {
+        Self { client, written: Arc::default() }
+    }
+
+    /// Says something about a resource.
+    pub fn publish(&self, regarding: ObjectReference, kind: impl Into<EventKind>, note: &str) {
+        let (events, kind, note) = (self.clone(), kind.into(), shortened(note, LONGEST_NOTE));
+        tokio::spawn(async move {
+            let reason = kind.reason;
+            // A namespace that is being deleted takes no event; nothing else depends on one.
+            if let Err(error) = events.write(regarding, kind, note).await {
+                tracing::debug!(%error, reason, "event not written");
+            }
+        });
+    }
+
+    async fn write(
+        &self,
+        regarding: ObjectReference,
+        kind: EventKind,
+        note: String,
+    ) -> Result<(), kube::Error> {
+        let now = Timestamp::now();
+        let said = (regarding.uid.clone().unwrap_or_default(), kind.reason, note.clone());
+        let api: Api<Event> =
+            Api::namespaced(self.client.clone(), regarding.namespace.as_deref().unwrap_or("default"));
+        if let Some((name, count)) = self.repeat(&said, now) {
+            let series = EventSeries { count, last_observed_time: MicroTime(now) };
+            let patch = Patch::Merge(json!({ "series": series }));
+            return api.patch(&name, &PatchParams::default(), &patch).await.map(|_| ());
+        }
+        let name = format!("{}.{:x}", regarding.name.as_deref().unwrap_or(OPERATOR), now.as_nanosecond());
+        let event = event(name.clone(), regarding, kind, note, now);
+        api.create(&PostParams::default(), &event).await?;
+        let written = Written { name, count: 1, last: now };
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(said, written);
+        Ok(())
+    }
+
+    /// The event that says the same already, and how often it has been said by now.
+    fn repeat(&self, said: &Said, now: Timestamp) -> Option<(String, i32)> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.retain(|_, event| now.duration_since(event.last) < SERIES);
+        let event = written.get_mut(said)?;
+        event.count += 1;
+        event.last = now;
+        Some((event.name.clone(), event.count))
+    }
+}
+
+fn event(name: String, regarding: ObjectReference, kind: EventKind, note: String, now: Timestamp) -> Event {
+    let event_type = match kind.event_type {
+        EventType::Normal => "Normal",
+        EventType::Warning => "Warning",
+    };
+    Event {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: regarding.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        action: Some("Reconcile".to_owned()),
+        event_time: Some(MicroTime(now)),
+        note: Some(note),
+        reason: Some(kind.reason.to_owned()),
+        regarding: Some(regarding),
+        reporting_controller: Some(OPERATOR.to_owned()),
+        reporting_instance: Some(OPERATOR.to_owned()),
+        type_: Some(event_type.to_owned()),
+        ..Event::default()
+    }
+}
+
+/// The text, cut at a character where it is longer than so many bytes.
+pub fn shortened(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let end = (0..=bytes - '…'.len_utf8()).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_note_is_cut_between_characters() {
+        assert_eq!(shortened("short", 10), "short");
+        let cut = shortened(&"ä".repeat(600), 1024);
+        assert!(cut.len() <= 1024 && cut.ends_with("ä…"));
+    }
+}

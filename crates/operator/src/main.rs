@@ -1,0 +1,39 @@
+//! The program `postgres-provisioner`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use operator::cli::{Cli, Command, RunArgs};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    match Cli::read() {
+        Ok(Command::Run(args)) => run(*args).await,
+        Ok(Command::Crds) => print(&operator::crds_yaml()?),
+        Ok(Command::Version) => print(concat!(env!("CARGO_PKG_VERSION"), "\n")),
+        Err(error) => Ok(refuse(&error)),
+    }
+}
+
+async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let logging = args.log_filter().map(|filter| (filter, args.log_format()));
+    let (settings, (filter, format)) = match args.settings().and_then(|settings| Ok((settings, logging?))) {
+        Ok(started) => started,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    operator::logging::start(filter, format);
+    let client = operator::client().await?;
+    operator::run(settings, client, operator::shutdown_signal()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refuse(error: &operator::cli::Error) -> ExitCode {
+    let message = error.to_string().replace('\n', " ");
+    _ = writeln!(std::io::stderr(), "postgres-provisioner: {message}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,209 @@
+//! From resources to what is wanted of one database. No I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plan::{
+    Access, Claim, Desired, Disposition, Grantee, Ident, Leaving, Login, Managed, Marker, Oid, Origin, Prune,
+    Recorded, Refused, Schemas, Verifier,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::api::user;
+use crate::resource::{DatabaseKey, Resource};
+use crate::servers::Address;
+
+/// What a pass knows before it looks at the server.
+pub struct Cast<'a> {
+    /// The database.
+    pub key: &'a DatabaseKey,
+    /// Where the server is.
+    pub address: &'a Address,
+    /// Which installation this is.
+    pub installation: &'a str,
+    /// What new databases are copied from.
+    pub template: &'a Ident,
+    /// The resources of the database that take part, eldest first.
+    pub resources: &'a [Resource],
+    /// Every resource that is served on the server, eldest first: a role can stand in several databases.
+    pub neighbours: &'a [Resource],
+    /// Verifiers of the passwords that are in their Secrets.
+    pub verifiers: &'a BTreeMap<Ident, Verifier>,
+    /// What the server refused.
+    pub refused: &'a [Refused],
+}
+
+impl Cast<'_> {
+    /// The resource of the database itself, if there is one.
+    pub fn database(&self) -> Option<&Resource> {
+        self.resources.iter().find(|resource| matches!(resource, Resource::Database(_)))
+    }
+
+    /// The resources that are wanted.
+    pub fn active(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().filter(|resource| !resource.is_deleting())
+    }
+
+    /// Users that go with the database and are still there.
+    pub fn children(&self, database: &Resource) -> Vec<Resource> {
+        self.neighbours.iter().filter(|resource| resource.is_child_of(database)).cloned().collect()
+    }
+
+    /// The eldest resource that wants this role: its Secret leads.
+    pub fn leader(&self, role: &str) -> Option<&Resource> {
+        self.neighbours.iter().find(|resource| resource.role() == role && !resource.is_deleting())
+    }
+
+    /// Whether a resource other than this one wants the role.
+    fn is_wanted_elsewhere(&self, role: &str, resource: &Resource) -> bool {
+        let wants = |other: &&Resource| other.role() == role && !other.is_deleting();
+        self.neighbours.iter().filter(wants).any(|other| other.uid() != resource.uid())
+    }
+
+    fn role_claim(&self, role: &str, former: Option<&Resource>) -> Claim {
+        let sharers = self.neighbours.iter().filter(|resource| resource.role() == role);
+        let sharers: Vec<_> = sharers.chain(former).collect();
+        let leader = sharers.iter().find(|resource| !resource.is_deleting()).or(sharers.first());
+        let leader = leader.copied().expect("a claim is made for a resource that names the role");
+        claim(self.installation, leader, &sharers)
+    }
+
+    /// What the status remembers, if it speaks of this server.
+    fn provisioned<'a>(&self, resource: &'a Resource) -> Option<&'a crate::api::shared::Provisioned> {
+        resource.provisioned().filter(|found| Address::parse(&found.server).as_ref() == Some(self.address))
+    }
+
+    fn recorded_role(&self, role: &str, resource: &Resource) -> Option<Recorded> {
+        let found = self.provisioned(resource).filter(|found| found.role.as_deref() == Some(role))?;
+        Some(recorded(found.role_oid?, found.adopted_generation))
+    }
+}
+
+/// Puts together what is wanted.
+pub fn desired(cast: &Cast<'_>) -> Result<Desired, plan::IdentError> {
+    let mut desired = Desired {
+        database: cast.key.database.parse()?,
+        managed: managed(cast)?,
+        logins: BTreeMap::new(),
+        grantees: BTreeMap::new(),
+        leaving: BTreeMap::new(),
+        refused: cast.refused.to_vec(),
+    };
+    for resource in cast.active() {
+        let role: Ident = resource.role().parse()?;
+        let login = Login {
+            claim: cast.role_claim(resource.role(), None),
+            recorded: cast.recorded_role(resource.role(), resource),
+            verifier: cast.verifiers.get(&role).cloned(),
+        };
+        desired.logins.insert(role.clone(), login);
+        if let Resource::User(user) = resource {
+            let grantee = grantee(user.spec.access, &user.spec.schemas, prune(resource))?;
+            desired.grantees.insert(role, grantee);
+        }
+    }
+    for resource in cast.resources {
+        push_leaving(cast, resource, &mut desired)?;
+    }
+    Ok(desired)
+}
+
+fn managed(cast: &Cast<'_>) -> Result<Managed, plan::IdentError> {
+    let Some(database) = cast.database() else { return Ok(Managed::No) };
+    let claim = claim(cast.installation, database, &[database]);
+    if database.is_deleting() {
+        let waits = !cast.children(database).is_empty();
+        return Ok(if waits { Managed::No } else { Managed::Released { claim } });
+    }
+    let found = cast.provisioned(database);
+    Ok(Managed::Yes {
+        owner: database.role().parse()?,
+        template: cast.template.clone(),
+        claim,
+        recorded: found.and_then(|found| Some(recorded(found.database_oid?, found.adopted_generation))),
+        prune: prune(database),
+    })
+}
+
+fn grantee(access: user::Access, schemas: &[String], prune: Prune) -> Result<Grantee, plan::IdentError> {
+    let schemas = match schemas {
+        [] => Schemas::All,
+        listed => Schemas::Listed(listed.iter().map(|name| name.parse()).collect::<Result<_, _>>()?),
+    };
+    let access = match access {
+        user::Access::Read => Access::Read,
+        user::Access::ReadWrite => Access::ReadWrite,
+    };
+    Ok(Grantee { access, schemas, prune })
+}
+
+/// Deleted users, the owner of a deleted database, and an owner that was replaced.
+fn push_leaving(cast: &Cast<'_>, resource: &Resource, desired: &mut Desired) -> Result<(), plan::IdentError> {
+    let is_wanted = |role: &str| cast.is_wanted_elsewhere(role, resource);
+    let current = resource.role();
+    let former =
+        cast.provisioned(resource).and_then(|found| found.role.as_deref()).filter(|role| *role != current);
+    let mut leaving = Vec::new();
+    match resource {
+        Resource::User(_) if resource.is_deleting() => {
+            leaving.push((current, if is_wanted(current) { Disposition::Detach } else { Disposition::Drop }));
+        }
+        Resource::Database(_) if resource.is_deleting() => {
+            if matches!(desired.managed, Managed::Released { .. }) && !is_wanted(current) {
+                leaving.push((current, Disposition::Release));
+            }
+        }
+        Resource::User(_) | Resource::Database(_) => {
+            let disposition =
+                |role| if is_wanted(role) { Disposition::Detach } else { Disposition::DropIfCreated };
+            leaving.extend(former.map(|role| (role, disposition(role))));
+        }
+    }
+    for (role, disposition) in leaving {
+        let name: Ident = role.parse()?;
+        if !desired.logins.contains_key(&name) {
+            let claim = cast.role_claim(role, Some(resource));
+            let recorded = cast.recorded_role(role, resource);
+            desired.leaving.insert(name, Leaving { claim, recorded, disposition });
+        }
+    }
+    Ok(())
+}
+
+fn claim(installation: &str, leader: &Resource, sharers: &[&Resource]) -> Claim {
+    let name = |resource: &Resource| {
+        let name = resource.name();
+        (name.namespace, name.name)
+    };
+    let marker = Marker {
+        installation: installation.to_owned(),
+        resource: digest(&format!("{}/{}", leader.kind(), leader.name())),
+        uid: leader.uid().to_owned(),
+        origin: Origin::Created,
+        released: false,
+    };
+    let uids: BTreeSet<_> = sharers.iter().map(|resource| resource.uid().to_owned()).collect();
+    Claim { marker, uids, names: sharers.iter().map(|resource| name(resource)).collect() }
+}
+
+fn recorded(oid: u32, adopted: Option<i64>) -> Recorded {
+    Recorded { oid: Oid(oid), origin: if adopted.is_some() { Origin::Adopted } else { Origin::Created } }
+}
+
+/// What was adopted keeps what it has until its resource changes.
+fn prune(resource: &Resource) -> Prune {
+    let adopted = resource.provisioned().and_then(|found| found.adopted_generation);
+    match (resource.prune(), adopted) {
+        (Some(true), _) => Prune::Always,
+        (Some(false), _) => Prune::Never,
+        (None, Some(adopted)) if resource.generation().is_some_and(|now| now > adopted) => Prune::Always,
+        (None, _) => Prune::IfCreated,
+    }
+}
+
+/// Tells resources apart without naming them: roles' comments are readable by every role of the server.
+fn digest(name: &str) -> String {
+    let digest = Sha256::digest(name);
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    format!("{:016x}", u64::from_be_bytes(first))
+}

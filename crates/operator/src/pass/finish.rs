@@ -1,0 +1,124 @@
+//! The end of a pass: reports, and what is removed or let go. Kubernetes.
+
+use super::credentials::former_secret;
+use super::desired::Cast;
+use super::work::{State, Work};
+use super::{Error, SOON, report, secrets};
+use crate::conditions::{Finding, Notice, Reason};
+use crate::passes::Next;
+use crate::patch;
+use crate::resource::Resource;
+use crate::servers::Address;
+
+impl Work<'_> {
+    /// Reports, removes what is no longer needed, lets go what was deleted.
+    pub(super) async fn finish(&self, state: &State, resources: &[Resource]) -> Result<Next, Error> {
+        let mut next = if state.outcome.left.is_empty() { Next::Resync } else { Next::After(SOON * 5) };
+        for resource in resources {
+            if resource.is_deleting() {
+                if !self.let_go(state, resource).await? {
+                    next = Next::After(SOON);
+                }
+                continue;
+            }
+            self.adopt_by_database(resource, resources).await?;
+            report::outcome(self.context, &state.outcome, &self.address, resource).await?;
+            if state.outcome.ready(resource).reason == Reason::Provisioned {
+                self.leave_behind(resource).await?;
+            }
+        }
+        Ok(next)
+    }
+
+    /// A user goes with the database of its namespace.
+    async fn adopt_by_database(
+        &self,
+        resource: &Resource,
+        resources: &[Resource],
+    ) -> Result<(), kube::Error> {
+        let database = resources.iter().find(|one| {
+            matches!(one, Resource::Database(_))
+                && one.namespace() == resource.namespace()
+                && !one.is_deleting()
+        });
+        match (resource, database) {
+            (Resource::User(_), Some(database)) if !patch::has_owner(resource) => {
+                match patch::add_owner(&self.context.client, resource, database).await {
+                    // Somebody changed it at the same time: the next pass tries again.
+                    Err(kube::Error::Api(status))
+                        if status.code == 422 || status.code == 404 || status.code == 409 =>
+                    {
+                        Ok(())
+                    }
+                    patched => patched,
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The Secret and the server that the resource named before.
+    async fn leave_behind(&self, resource: &Resource) -> Result<(), kube::Error> {
+        if let Some(former) = former_secret(resource) {
+            let is_needed = self.neighbours.iter().any(|other| other.secret() == former);
+            if !is_needed && secrets::delete(self.context, resource, &former).await? {
+                self.context.events.publish(
+                    resource.object_ref(),
+                    Notice::SecretDeleted,
+                    &format!("Secret {former}"),
+                );
+            }
+        }
+        let former = resource.provisioned().and_then(|found| Address::parse(&found.server));
+        if let Some(former) = former.filter(|former| *former != self.address) {
+            let note = format!("{} and {} stay on {former}", resource.database(), resource.role());
+            self.context.events.publish(resource.object_ref(), Notice::ServerLeft, &note);
+        }
+        Ok(())
+    }
+
+    /// Lets a deleted resource go if nothing is left of it; else says what that waits for.
+    async fn let_go(&self, state: &State, resource: &Resource) -> Result<bool, Error> {
+        let cast = self.cast(state);
+        let waits = match resource {
+            Resource::Database(_) => self.children_left(&cast, resource).await?,
+            Resource::User(_) => None,
+        };
+        let is_held = |withheld: &plan::Withheld| matches!(withheld, plan::Withheld::CannotLeave { role, .. } if role.as_str() == resource.role());
+        let held = state.outcome.withheld.iter().find(|withheld| is_held(withheld)).map(ToString::to_string);
+        let left = state.outcome.left.first().map(|action| format!("still to be done: {action}"));
+        if let Some(message) = waits.or(held).or(left) {
+            let finding = Finding { reason: Reason::Deleting, message };
+            report::failure(self.context, std::slice::from_ref(resource), &finding).await?;
+            return Ok(false);
+        }
+        secrets::delete(self.context, resource, &resource.secret()).await?;
+        if let Some(former) = former_secret(resource) {
+            secrets::delete(self.context, resource, &former).await?;
+        }
+        let (notice, note) = match resource {
+            Resource::User(_) => (Notice::UserDeleted, format!("role {}", resource.role())),
+            Resource::Database(_) => (
+                Notice::DatabaseKept,
+                format!("database {} and role {}", resource.database(), resource.role()),
+            ),
+        };
+        self.context.events.publish(resource.object_ref(), notice, &note);
+        patch::remove_finalizer(&self.context.client, resource).await?;
+        Ok(true)
+    }
+
+    /// Deletes the users that go with the database; says which are still there.
+    async fn children_left(
+        &self,
+        cast: &Cast<'_>,
+        database: &Resource,
+    ) -> Result<Option<String>, kube::Error> {
+        let children = cast.children(database);
+        for child in children.iter().filter(|child| !child.is_deleting()) {
+            patch::delete_user(&self.context.client, child).await?;
+        }
+        let names: Vec<_> = children.iter().map(|child| child.name().name).collect();
+        Ok((!names.is_empty()).then(|| format!("waiting for PostgresUser {}", names.join(", "))))
+    }
+}

@@ -1,0 +1,174 @@
+//! One pass over one database, from the resources to the report.
+
+pub mod admit;
+mod credentials;
+pub mod desired;
+mod finish;
+pub mod gather;
+pub mod outcome;
+pub mod report;
+pub mod resolve;
+pub mod secrets;
+pub mod verify;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use exec::Server;
+use thiserror::Error;
+
+use crate::conditions::Finding;
+use crate::context::{Context, Settled};
+use crate::passes::Next;
+use crate::patch;
+use crate::resource::{DatabaseKey, Resource, ServerKey};
+use crate::servers::{Address, backoff_key};
+use admit::Admission;
+use work::Work;
+
+/// How soon to look again at what waits for something that is not watched.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Why a pass did not come to its end.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The API server refused something.
+    #[error("the Kubernetes API: {0}")]
+    Kubernetes(#[from] kube::Error),
+    /// The PostgreSQL server is in trouble.
+    #[error(transparent)]
+    Server(#[from] exec::Error),
+    /// A name is none. Admission refuses it before.
+    #[error(transparent)]
+    Name(#[from] plan::IdentError),
+}
+
+/// Runs a pass; its failure is logged once, here.
+pub async fn run(context: Arc<Context>, key: DatabaseKey) -> (Arc<()>, Next) {
+    let next = match pass(&context, &key).await {
+        Ok(next) => next,
+        Err(error) => {
+            tracing::warn!(database = %key, %error, "pass failed");
+            let finding =
+                Finding { reason: crate::conditions::Reason::ServerUnavailable, message: error.to_string() };
+            Next::After(context.backoffs.failed(key, finding))
+        }
+    };
+    (Arc::new(()), next)
+}
+
+async fn pass(context: &Context, key: &DatabaseKey) -> Result<Next, Error> {
+    let all = gather::all(context);
+    let resources = gather::of(context, &all, key);
+    if resources.is_empty() {
+        context.memory.forget(key);
+        context.backoffs.clear(key);
+        return Ok(Next::Never);
+    }
+    let admission = admitted(context, &all, &resources[0]);
+    let resources = refuse(context, &admission, resources).await?;
+    if resources.is_empty() {
+        return Ok(Next::Resync);
+    }
+    let server = match server(context, &key.server, &resources).await {
+        Ok(server) => server,
+        Err(finding) => {
+            report::failure(context, &resources, &finding).await?;
+            return Ok(Next::After(SOON * 30));
+        }
+    };
+    if let Err(wait) = context.servers.backoffs.try_now(&backoff_key(&server)) {
+        report::failure(context, &resources, &wait.finding).await?;
+        return Ok(Next::After(wait.retry));
+    }
+    connected(context, key, &server, resources, admission).await
+}
+
+/// The part of a pass that talks to the server, within the server's budget.
+async fn connected(
+    context: &Context,
+    key: &DatabaseKey,
+    server: &Server,
+    resources: Vec<Resource>,
+    admission: Admission,
+) -> Result<Next, Error> {
+    let address = Address::of(server);
+    let gate = context.servers.gate(&address);
+    let _permit = gate.budget.acquire().await;
+    let work = Work { context, key, server, address, gate: &gate, neighbours: &admission.accepted };
+    match work.run(resources.clone()).await {
+        Ok(next) => {
+            context.servers.backoffs.clear(&backoff_key(server));
+            context.backoffs.clear(key);
+            Ok(next)
+        }
+        Err(Error::Server(error)) => {
+            tracing::warn!(database = %key, %error, "the server is in trouble");
+            let finding = outcome::trouble(&error);
+            report::failure(context, &resources, &finding).await?;
+            context.memory.forget(key);
+            let pause = match error.class() {
+                exec::Class::Transient
+                | exec::Class::Refused
+                | exec::Class::TemplateBusy
+                | exec::Class::Bug => context.backoffs.failed(key.clone(), finding),
+                _ => context.servers.backoffs.failed(backoff_key(server), finding),
+            };
+            Ok(Next::After(pause))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The verdict on every resource of the server that this resource is on.
+fn admitted(context: &Context, all: &[Resource], resource: &Resource) -> Admission {
+    let address = resolve::address(context, resource);
+    let is_here = |other: &&Resource| {
+        other.server_key() == resource.server_key()
+            || (address.is_some() && resolve::address(context, other) == address)
+    };
+    let world = admit::World {
+        trusted: &context.namespace,
+        secrets_from: &|namespace| context.caches.allows_secrets_from(namespace),
+        superuser_secrets_from: &|namespace| context.caches.allows_superuser_secrets_from(namespace),
+    };
+    admit::admit(&world, all.iter().filter(is_here).cloned().collect())
+}
+
+/// Reports the resources that are refused, lets go those of them that were deleted, and gives back the others.
+async fn refuse(
+    context: &Context,
+    admission: &Admission,
+    resources: Vec<Resource>,
+) -> Result<Vec<Resource>, kube::Error> {
+    let mut served = Vec::new();
+    for resource in resources {
+        match admission.refused.get(resource.uid()) {
+            None => served.push(resource),
+            Some(_) if resource.is_deleting() => patch::remove_finalizer(&context.client, &resource).await?,
+            Some(finding) => report::failure(context, &[resource], finding).await?,
+        }
+    }
+    Ok(served)
+}
+
+/// The server, or why not. What is deleted together with its admin credentials is cleaned up with what they were.
+async fn server(context: &Context, key: &ServerKey, resources: &[Resource]) -> Result<Arc<Server>, Finding> {
+    match (resolve::server(context, key).await, key) {
+        (Ok(server), _) => Ok(server),
+        (Err(error), ServerKey::Named { host, secret }) if resources.iter().all(Resource::is_deleting) => {
+            context.servers.last_named(host, secret).ok_or_else(|| error.finding())
+        }
+        (Err(error), _) => Err(error.finding()),
+    }
+}
+
+/// What the resources look like now, for telling drift from change.
+fn settled(context: &Context, resources: &[Resource]) -> Settled {
+    let generations = resources.iter().map(|one| (one.uid().to_owned(), one.generation())).collect();
+    let secrets = resources
+        .iter()
+        .filter_map(|one| Some((one.uid().to_owned(), context.caches.secret_version(&one.secret())?)));
+    Settled { generations, secrets: secrets.collect() }
+}

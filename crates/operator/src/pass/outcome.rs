@@ -1,0 +1,162 @@
+//! What a pass found and did, and what that means for each resource. No I/O.
+
+use std::collections::BTreeMap;
+
+use plan::{Action, Catalog, Cause, Ident, Refusal, Withheld};
+
+use crate::api::shared::ServerChoice;
+use crate::conditions::{Finding, Reason};
+use crate::drift;
+use crate::resource::Resource;
+
+/// What a pass found and did.
+#[derive(Default)]
+pub struct Outcome {
+    /// The server as it was read last.
+    pub catalog: Option<Catalog>,
+    /// What was asked for and is not done.
+    pub withheld: Vec<Withheld>,
+    /// What had been changed behind our back.
+    pub drift: Vec<Action>,
+    /// What took effect.
+    pub done: Vec<Action>,
+    /// What is still to be done after the last round.
+    pub left: Vec<Action>,
+    /// Whether the database had been there before and was made again.
+    pub is_recreated: bool,
+    /// Resources that do not take part, by uid.
+    pub findings: BTreeMap<String, Finding>,
+    /// Uids of resources whose Secret was written.
+    pub secrets_written: Vec<String>,
+}
+
+impl Outcome {
+    /// `Ready` of this resource.
+    pub fn ready(&self, resource: &Resource) -> Finding {
+        if let Some(finding) = self.findings.get(resource.uid()) {
+            return finding.clone();
+        }
+        let refusal = self.withheld.iter().find_map(|withheld| refusal(withheld, resource));
+        if let Some(finding) = refusal {
+            return finding;
+        }
+        let left: Vec<_> = self.left.iter().map(ToString::to_string).collect();
+        if !left.is_empty() {
+            let message = format!("still to be done after all statements were run: {}", left.join("; "));
+            return Finding { reason: Reason::NotConverged, message };
+        }
+        let (role, database) = (resource.role(), resource.database());
+        let message = match resource {
+            Resource::Database(_) => format!("database {database} belongs to {role}"),
+            Resource::User(_) => format!("{role} has its access to database {database}"),
+        };
+        Finding { reason: Reason::Provisioned, message }
+    }
+
+    /// `Withheld` of this resource.
+    pub fn withheld(&self, resource: &Resource) -> Finding {
+        let mut parts: Vec<_> =
+            self.withheld.iter().filter(|part| concerns(part, resource)).filter_map(partial).collect();
+        if let ServerChoice::HalfNamed { given, missing } = resource.server_choice() {
+            let message = format!("{given} is ignored without {missing}: give both, or none");
+            parts.push(Finding { reason: Reason::OverrideIgnored, message });
+        }
+        parts.sort_by_key(|part| part.reason);
+        let messages: Vec<_> = parts.iter().map(|part| part.message.as_str()).collect();
+        let message = crate::events::shortened(&messages.join("; "), 4096);
+        let reason = parts.first().map_or(Reason::NothingWithheld, |part| part.reason);
+        Finding { reason, message }
+    }
+
+    /// What had been changed of this resource behind our back.
+    pub fn drift(&self, resource: &Resource) -> Vec<String> {
+        let tampered = self.drift.iter().filter(|action| !is_growth(action));
+        tampered.filter(|action| is_for(action, resource)).map(drift::sentence).collect()
+    }
+
+    /// What grew, and was granted.
+    pub fn growth(&self, resource: &Resource) -> Vec<String> {
+        let grown = self.drift.iter().filter(|action| is_growth(action) && is_for(action, resource));
+        grown.map(ToString::to_string).collect()
+    }
+
+    /// The role of this resource on the server.
+    pub fn role<'a>(&'a self, resource: &Resource) -> Option<(plan::Oid, &'a plan::Role)> {
+        let name: Ident = resource.role().parse().ok()?;
+        let catalog = self.catalog.as_ref()?;
+        let oid = catalog.role_oid(&name)?;
+        Some((oid, &catalog.roles[&oid]))
+    }
+}
+
+/// Whether the action is for this resource.
+pub fn is_for(action: &Action, resource: &Resource) -> bool {
+    let roles = action.roles();
+    let is_databases = roles.is_empty() && matches!(resource, Resource::Database(_));
+    is_databases || roles.iter().any(|role| role.as_str() == resource.role())
+}
+
+fn is_growth(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Grant { cause: Cause::Growth, .. }
+            | Action::AlterDefaultPrivileges { cause: Cause::Growth, .. }
+    )
+}
+
+/// The condition of a resource for which nothing is done.
+fn refusal(withheld: &Withheld, resource: &Resource) -> Option<Finding> {
+    let is_user = matches!(resource, Resource::User(_));
+    let reason = |refusal: &Refusal| match refusal {
+        Refusal::NotOurs => Reason::NotOurs,
+        Refusal::Reserved => Reason::Reserved,
+    };
+    let reason = match withheld {
+        Withheld::Role { role, refusal, .. } if role.as_str() == resource.role() => reason(refusal),
+        Withheld::Database { refusal, .. } => reason(refusal),
+        Withheld::DatabaseMissing { .. } if is_user => Reason::DatabaseMissing,
+        Withheld::CannotLeave { role, .. } if resource.is_deleting() && role.as_str() == resource.role() => {
+            Reason::Deleting
+        }
+        _ => return None,
+    };
+    Some(Finding { reason, message: withheld.to_string() })
+}
+
+fn concerns(withheld: &Withheld, resource: &Resource) -> bool {
+    match withheld.role() {
+        Some(role) => role.as_str() == resource.role(),
+        None => matches!(resource, Resource::Database(_)),
+    }
+}
+
+/// The condition of a part that is left out while the rest is done.
+fn partial(withheld: &Withheld) -> Option<Finding> {
+    let reason = match withheld {
+        Withheld::SchemaPending { .. } => Reason::SchemaPending,
+        Withheld::NotPermitted { .. } | Withheld::CannotLeave { .. } => Reason::NotPermitted,
+        Withheld::PrivilegesKept { .. } => Reason::PrivilegesKept,
+        Withheld::Refused { .. } => Reason::StatementFailed,
+        Withheld::Role { .. } | Withheld::Database { .. } | Withheld::DatabaseMissing { .. } => return None,
+    };
+    Some(Finding { reason, message: withheld.to_string() })
+}
+
+/// The condition that trouble with a server makes.
+pub fn trouble(error: &exec::Error) -> Finding {
+    use exec::Class;
+    let reason = match error.class() {
+        Class::Transient | Class::Unavailable | Class::TooManyConnections | Class::Bug => {
+            Reason::ServerUnavailable
+        }
+        Class::Forbidden | Class::InvalidCredentials => Reason::InvalidCredentials,
+        Class::Tls => Reason::TlsError,
+        Class::Pooler => Reason::PoolerDetected,
+        Class::Standby => Reason::ServerIsStandby,
+        Class::ReadOnly => Reason::ServerReadOnly,
+        Class::TemplateBusy => Reason::TemplateBusy,
+        Class::Unsupported => Reason::UnsupportedServer,
+        Class::Refused => Reason::NotConverged,
+    };
+    Finding { reason, message: error.to_string() }
+}

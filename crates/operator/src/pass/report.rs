@@ -1,0 +1,189 @@
+//! Tells what a pass found: status and events. Kubernetes; what did not change is not written.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use plan::{Action, Marker, Origin};
+use serde_json::json;
+
+use super::outcome::{Outcome, is_for};
+use crate::api::shared::{Provisioned, ServerStatus, Status, SuperuserSecret};
+use crate::conditions::{ConditionType, Finding, Notice, Reason, find, set};
+use crate::context::Context;
+use crate::patch;
+use crate::resource::{Resource, ServerKey};
+use crate::servers::Address;
+
+/// Writes one finding to all of these resources: the pass did not get to look at the server.
+pub async fn failure(
+    context: &Context,
+    resources: &[Resource],
+    finding: &Finding,
+) -> Result<(), kube::Error> {
+    for resource in resources {
+        let mut status = resource.status().cloned().unwrap_or_default();
+        observe(&mut status, resource, ready_or_deleting(resource, finding.clone()));
+        write(context, resource, status).await?;
+    }
+    Ok(())
+}
+
+/// Writes what the pass found of one resource.
+pub async fn outcome(
+    context: &Context,
+    outcome: &Outcome,
+    address: &Address,
+    resource: &Resource,
+) -> Result<(), kube::Error> {
+    let mut status = resource.status().cloned().unwrap_or_default();
+    let ready = outcome.ready(resource);
+    let drift = outcome.drift(resource);
+    if ready.reason == Reason::Provisioned {
+        status.provisioned = Some(provisioned(outcome, address, resource));
+    }
+    if let Some(catalog) = &outcome.catalog {
+        let number = catalog.server.version.0;
+        status.server = Some(ServerStatus {
+            host: address.host.clone(),
+            port: address.port,
+            version: Some(format!("{}.{}", number / 10_000, number % 10_000)),
+            encrypted: Some(catalog.server.encrypted),
+        });
+    }
+    announce(context, outcome, resource, &drift);
+    let drifted = match (drift.is_empty(), ready.reason == Reason::Provisioned) {
+        (true, _) => Finding { reason: Reason::InSync, message: String::new() },
+        (false, true) => Finding { reason: Reason::DriftRepaired, message: drift.join("; ") },
+        (false, false) => Finding { reason: Reason::DriftRemains, message: drift.join("; ") },
+    };
+    observe(&mut status, resource, ready_or_deleting(resource, ready));
+    if outcome.catalog.is_some() {
+        observe(&mut status, resource, drifted);
+        observe(&mut status, resource, outcome.withheld(resource));
+    }
+    write(context, resource, status).await
+}
+
+/// A resource on its way out says what that waits for.
+fn ready_or_deleting(resource: &Resource, finding: Finding) -> Finding {
+    if !resource.is_deleting() || finding.reason == Reason::Deleting {
+        return finding;
+    }
+    Finding { reason: Reason::Deleting, message: format!("{}: {}", finding.reason.as_str(), finding.message) }
+}
+
+fn observe(status: &mut Status, resource: &Resource, finding: Finding) {
+    status.observed_generation = resource.generation();
+    set(&mut status.conditions, finding, resource.generation(), Time(Timestamp::now()));
+}
+
+fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Provisioned {
+    let catalog = outcome.catalog.as_ref();
+    let role = outcome.role(resource);
+    let origin =
+        |comment: Option<&String>| comment.and_then(|text| Marker::of(text)).map(|marker| marker.origin);
+    let database = catalog.and_then(|catalog| catalog.database.as_ref());
+    let of_role = role.and_then(|(_, role)| origin(role.comment.as_ref()));
+    let of_database = database.and_then(|database| origin(database.comment.as_ref()));
+    let is_adopted = match resource {
+        Resource::Database(_) => of_database == Some(Origin::Adopted),
+        Resource::User(_) => of_role == Some(Origin::Adopted),
+    };
+    let before = resource.provisioned().and_then(|found| found.adopted_generation);
+    let secret = resource.secret();
+    Provisioned {
+        server: address.to_string(),
+        system_identifier: catalog.and_then(|catalog| catalog.server.system_identifier.clone()),
+        superuser_secret: match resource.server_key() {
+            ServerKey::Configured => None,
+            ServerKey::Named { secret, .. } => {
+                Some(SuperuserSecret { name: secret.name, namespace: secret.namespace })
+            }
+        },
+        database: Some(resource.database().to_owned()),
+        database_oid: database.map(|database| database.oid.0),
+        role: Some(resource.role().to_owned()),
+        role_oid: role.map(|(oid, _)| oid.0),
+        adopted_generation: if is_adopted { before.or(resource.generation()) } else { None },
+        secret_name: Some(secret.name),
+        secret_namespace: Some(secret.namespace),
+    }
+}
+
+fn announce(context: &Context, outcome: &Outcome, resource: &Resource, drift: &[String]) {
+    let say = |kind: crate::conditions::EventKind, note: &str| {
+        context.events.publish(resource.object_ref(), kind, note);
+    };
+    for sentence in drift {
+        say(Reason::DriftRepaired.into(), &format!("{sentence}; repaired"));
+    }
+    let growth = outcome.growth(resource);
+    if !growth.is_empty() {
+        say(Notice::Extended.into(), &growth.join("; "));
+    }
+    if outcome.is_recreated && matches!(resource, Resource::Database(_)) {
+        let note = format!(
+            "database {} had vanished from its server and was made again, empty",
+            resource.database()
+        );
+        say(Notice::DatabaseRecreated.into(), &note);
+    }
+    if outcome.secrets_written.iter().any(|uid| uid == resource.uid()) {
+        say(Notice::SecretWritten.into(), &format!("Secret {}", resource.secret()));
+    }
+    if outcome.drift.is_empty() {
+        for (notice, note) in changes(&outcome.done, resource) {
+            say(notice.into(), &note);
+        }
+    }
+}
+
+/// What was done for the resource, a line for each kind of change.
+fn changes(done: &[Action], resource: &Resource) -> Vec<(Notice, String)> {
+    let mine = done.iter().filter(|action| is_for(action, resource));
+    let mut notices: Vec<(Notice, Vec<String>)> = Vec::new();
+    let is_new = done
+        .iter()
+        .any(|action| matches!(action, Action::CreateRole { role } if role.as_str() == resource.role()));
+    for action in mine {
+        let notice = match action {
+            Action::CreateRole { .. } | Action::CreateDatabase { .. } => Notice::Created,
+            Action::AlterDatabaseOwner { .. } => Notice::OwnerChanged,
+            Action::SetVerifier { .. } => Notice::PasswordSet,
+            Action::SetRoutineInvoker { .. } | Action::SetViewInvoker { .. } => Notice::RightsDisarmed,
+            Action::Grant { .. } | Action::Revoke { .. } if !is_new => Notice::AccessChanged,
+            _ => continue,
+        };
+        let text = action.to_string();
+        match notices.iter_mut().find(|(found, _)| *found == notice) {
+            Some((_, texts)) => texts.push(text),
+            None => notices.push((notice, vec![text])),
+        }
+    }
+    notices.into_iter().map(|(notice, texts)| (notice, texts.join("; "))).collect()
+}
+
+async fn write(context: &Context, resource: &Resource, status: Status) -> Result<(), kube::Error> {
+    let before = json!(resource.status().cloned().unwrap_or_default());
+    let Some(change) = patch::difference(&before, &json!(status)) else { return Ok(()) };
+    announce_reason(context, resource, &status);
+    match patch::patch_status(&context.client, resource, change).await {
+        Ok(_) => context.memory.reported(resource, status),
+        // It is gone: nobody reads its status.
+        Err(kube::Error::Api(answer)) if answer.is_not_found() => (),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// A new reason that a resource is not ready is an event too.
+fn announce_reason(context: &Context, resource: &Resource, status: &Status) {
+    let reason = |conditions| find(conditions, ConditionType::Ready).map(|found| found.reason.clone());
+    let before = resource.status().and_then(|status| reason(&status.conditions));
+    let Some(now) = find(&status.conditions, ConditionType::Ready) else { return };
+    if before.as_ref() == Some(&now.reason) {
+        return;
+    }
+    if let Some(reason) = Reason::ALL.iter().find(|reason| reason.as_str() == now.reason) {
+        context.events.publish(resource.object_ref(), *reason, &now.message);
+    }
+}

@@ -1,0 +1,134 @@
+//! Finds the admin credentials of a server. Kubernetes; a Secret is read only when it has changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use exec::{Password, Server, SslMode, Tls};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use thiserror::Error;
+
+use crate::conditions::{Finding, Reason};
+use crate::context::Context;
+use crate::resource::{ObjectName, Resource, ServerKey};
+use crate::servers::Address;
+
+/// Why there are no admin credentials.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The resource leaves the choice to an operator that has no server.
+    #[error("the operator has no server of its own (PG_HOST): give `host` and `superuserSecret`")]
+    NoServer,
+    /// The Secret is not there.
+    #[error("superuser Secret {0} does not exist")]
+    NoSecret(ObjectName),
+    /// The Secret is incomplete.
+    #[error("superuser Secret {secret} has no key `{key}`")]
+    NoKey {
+        /// The Secret.
+        secret: ObjectName,
+        /// The key.
+        key: &'static str,
+    },
+    /// A value makes no sense.
+    #[error("superuser Secret {secret}, key `{key}`: {problem}")]
+    BadKey {
+        /// The Secret.
+        secret: ObjectName,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The API server did not give the Secret.
+    #[error("superuser Secret {secret} cannot be read: {source}")]
+    Unreadable {
+        /// The Secret.
+        secret: ObjectName,
+        /// What it said.
+        source: kube::Error,
+    },
+}
+
+impl Error {
+    /// The condition that it makes.
+    pub fn finding(&self) -> Finding {
+        Finding { reason: Reason::InvalidCredentials, message: self.to_string() }
+    }
+}
+
+/// The server behind a key.
+pub async fn server(context: &Context, key: &ServerKey) -> Result<Arc<Server>, Error> {
+    let (host, name) = match key {
+        ServerKey::Configured => return context.server.clone().ok_or(Error::NoServer),
+        ServerKey::Named { host, secret } => (host, secret),
+    };
+    let version = context.caches.secret_version(name);
+    if let Some(server) = context.servers.named(host, name, version.as_ref()) {
+        return Ok(server);
+    }
+    if version.is_none() && context.caches.watches(&name.namespace) {
+        return Err(Error::NoSecret(name.clone()));
+    }
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), &name.namespace);
+    let read = api.get_opt(&name.name).await;
+    let secret = read
+        .map_err(|source| Error::Unreadable { secret: name.clone(), source })?
+        .ok_or_else(|| Error::NoSecret(name.clone()))?;
+    let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+    let server = Arc::new(parse(context, host, name, &data)?);
+    context.servers.set_named(host, name, version, &server);
+    Ok(server)
+}
+
+/// Where the server of a resource is, as far as it is known without asking anyone.
+pub fn address(context: &Context, resource: &Resource) -> Option<Address> {
+    let provisioned = || Address::parse(&resource.provisioned()?.server);
+    match resource.server_key() {
+        ServerKey::Configured => context.server.as_deref().map(Address::of),
+        ServerKey::Named { host, secret } => match context.servers.last_named(&host, &secret) {
+            Some(server) => Some(Address::of(&server)),
+            None => provisioned().filter(|address| address.host == host),
+        },
+    }
+}
+
+fn parse(
+    context: &Context,
+    host: &str,
+    secret: &ObjectName,
+    data: &BTreeMap<String, Vec<u8>>,
+) -> Result<Server, Error> {
+    let text = |key: &'static str| match data.get(key).map(|value| std::str::from_utf8(value)) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Some(Err(_)) => Err(bad(secret, key, &"not UTF-8")),
+    };
+    let required = |key| text(key)?.ok_or_else(|| Error::NoKey { secret: secret.clone(), key });
+    let port = match text("port")? {
+        None => 5432,
+        Some(port) => port.trim().parse().map_err(|error| bad(secret, "port", &error))?,
+    };
+    let mode = match text("sslmode")? {
+        None => SslMode::default(),
+        Some(mode) => mode.trim().parse().map_err(|error| bad(secret, "sslmode", &error))?,
+    };
+    let file = |key: &str| data.get(key).filter(|value| !value.is_empty()).cloned();
+    Ok(Server {
+        host: host.to_owned(),
+        port,
+        user: required("username")?.trim().to_owned(),
+        password: Password::new(required("password")?),
+        maintenance: context.settings.maintenance.clone(),
+        tls: Tls {
+            mode,
+            ca: file("ca.crt"),
+            client_certificate: file("tls.crt"),
+            client_key: file("tls.key"),
+        },
+    })
+}
+
+fn bad(secret: &ObjectName, key: &'static str, problem: &dyn std::fmt::Display) -> Error {
+    Error::BadKey { secret: secret.clone(), key, problem: problem.to_string() }
+}

@@ -1,0 +1,180 @@
+//! Secrets: whether one is ours, and what it lacks. Kubernetes; a Secret that is right is not written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use exec::Password;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource as _;
+use kube::api::ObjectMeta;
+use serde_json::json;
+
+use crate::api::database::PostgresDatabase;
+use crate::api::{ANNOTATION_RESOURCE, LABEL_MANAGED_BY, LABEL_RESOURCE_UID, OPERATOR};
+use crate::conditions::{Finding, Reason};
+use crate::context::Context;
+use crate::resource::Resource;
+use crate::vault::{Contents, Freshness, KEYS};
+
+/// What a Secret is to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// It carries the resource's owner reference or label.
+    Ours,
+    /// Nobody owns it, and it holds nothing but keys of ours: a person's choice of password, or the output of the
+    /// old operator.
+    Preset,
+    /// It is somebody else's.
+    Foreign,
+}
+
+/// What a Secret is to a resource.
+pub fn relation(contents: &Contents, resource: &Resource) -> Relation {
+    let uid = resource.uid();
+    if contents.owners.iter().any(|owner| owner == uid) || contents.label.as_deref() == Some(uid) {
+        return Relation::Ours;
+    }
+    // Left behind by a namesake that is gone: the finalizer was removed by force.
+    let is_namesakes = contents.annotation.as_deref() == Some(&annotation(resource));
+    let is_unmarked = contents.owners.is_empty() && (contents.label.is_none() || is_namesakes);
+    let has_only_our_keys = contents.data.keys().all(|key| KEYS.contains(&key.as_str()));
+    match contents.is_plain && is_unmarked && has_only_our_keys {
+        true => Relation::Preset,
+        false => Relation::Foreign,
+    }
+}
+
+/// The finding for a Secret that is somebody else's.
+pub fn conflict(resource: &Resource) -> Finding {
+    let message = format!(
+        "Secret {} exists and is not this resource's: choose another secretName, or delete it",
+        resource.secret()
+    );
+    Finding { reason: Reason::SecretConflict, message }
+}
+
+/// What the Secret should hold.
+pub fn wanted(
+    resource: &Resource,
+    password: &Password,
+    host: &str,
+    port: u16,
+) -> BTreeMap<&'static str, Password> {
+    let values = [
+        Password::new(resource.role()),
+        password.clone(),
+        Password::new(resource.database()),
+        Password::new(host),
+        Password::new(port.to_string()),
+    ];
+    KEYS.into_iter().zip(values).collect()
+}
+
+/// Brings the Secret to what it should hold. `None` when it was right already.
+pub async fn write(
+    context: &Context,
+    resource: &Resource,
+    found: Option<&Contents>,
+    wanted: &BTreeMap<&'static str, Password>,
+) -> Result<Option<Arc<Contents>>, kube::Error> {
+    let name = resource.secret();
+    let Some(found) = found else {
+        return match context.vault.create(&name, &new(resource, wanted)).await {
+            // Somebody was faster, or the watch lags behind: what is there is judged in the next round.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                context.vault.read(&context.caches, &name, Freshness::Now).await?;
+                Ok(None)
+            }
+            created => created,
+        };
+    };
+    let data: BTreeMap<_, _> = wanted
+        .iter()
+        .filter(|(key, value)| found.data.get(**key) != Some(*value))
+        .map(|(key, value)| (*key, ByteString(value.expose().as_bytes().to_vec())))
+        .collect();
+    let is_marked = found.label.as_deref() == Some(resource.uid());
+    let is_owned = found.owners.iter().any(|owner| owner == resource.uid());
+    if data.is_empty() && (is_marked || is_owned) {
+        return Ok(None);
+    }
+    if data.is_empty() && found.label.is_none() && found.owners.is_empty() {
+        // The old operator's: right as it is. Marking it would change its version, and restart applications.
+        return Ok(None);
+    }
+    let marks = new(resource, wanted).metadata;
+    let patch = json!({
+        "metadata": {
+            // Fails when somebody changed it since it was read.
+            "resourceVersion": found.version.resource_version,
+            "labels": marks.labels,
+            "annotations": marks.annotations,
+            "ownerReferences": marks.owner_references,
+        },
+        "data": data,
+    });
+    context.vault.patch(&name, &patch).await
+}
+
+/// Deletes the Secret if it is the resource's.
+pub async fn delete(
+    context: &Context,
+    resource: &Resource,
+    name: &crate::resource::ObjectName,
+) -> Result<bool, kube::Error> {
+    let Some(found) = context.vault.read(&context.caches, name, Freshness::Now).await? else {
+        return Ok(false);
+    };
+    let is_recorded = resource.provisioned().is_some_and(|provisioned| {
+        provisioned.secret_name.as_deref() == Some(&name.name)
+            && provisioned.secret_namespace.as_deref() == Some(&name.namespace)
+    });
+    let is_ours = match relation(&found, resource) {
+        Relation::Ours => true,
+        // The old operator's, which is known by what is in it and by our own memory.
+        Relation::Preset => {
+            is_recorded && found.data.get("username").map(Password::expose) == Some(resource.role())
+        }
+        Relation::Foreign => false,
+    };
+    if is_ours {
+        context.vault.delete(name, &found.version).await?;
+    }
+    Ok(is_ours)
+}
+
+fn annotation(resource: &Resource) -> String {
+    format!("{}/{}", resource.kind(), resource.name())
+}
+
+fn new(resource: &Resource, wanted: &BTreeMap<&'static str, Password>) -> Secret {
+    let name = resource.secret();
+    let labels = [(LABEL_MANAGED_BY, OPERATOR), (LABEL_RESOURCE_UID, resource.uid())];
+    let bytes = |value: &Password| ByteString(value.expose().as_bytes().to_vec());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.name.clone()),
+            namespace: Some(name.namespace.clone()),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            annotations: Some([(ANNOTATION_RESOURCE.to_owned(), annotation(resource))].into()),
+            // The collector deletes an object whose owner is in another namespace.
+            owner_references: (name.namespace == resource.namespace()).then(|| vec![owner(resource)]),
+            ..ObjectMeta::default()
+        },
+        data: Some(wanted.iter().map(|(key, value)| ((*key).to_owned(), bytes(value))).collect()),
+        ..Secret::default()
+    }
+}
+
+fn owner(resource: &Resource) -> OwnerReference {
+    OwnerReference {
+        api_version: PostgresDatabase::api_version(&()).into_owned(),
+        kind: resource.kind().to_owned(),
+        name: resource.name().name,
+        uid: resource.uid().to_owned(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}

@@ -1,0 +1,88 @@
+//! Whether the password in a Secret is the role's. CPU; logins only where verifiers cannot be read.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use exec::{Password, Server, Stored, Verify, scram, try_login};
+use plan::{Catalog, Ident, PasswordState};
+
+use crate::caches::Version;
+use crate::context::Context;
+use crate::resource::ObjectName;
+
+/// How long the answer to a login counts.
+const LOGIN: Duration = Duration::from_hours(1);
+
+/// The passwords that roles should have, and where they are.
+#[derive(Clone)]
+pub struct Expected {
+    /// The Secret.
+    pub secret: ObjectName,
+    /// Its version.
+    pub version: Version,
+    /// The password in it.
+    pub password: Password,
+}
+
+/// Compares stored verifiers with expected passwords; each pair once.
+pub struct Verifier<'a> {
+    context: &'a Context,
+    expected: &'a BTreeMap<Ident, Expected>,
+}
+
+impl<'a> Verifier<'a> {
+    /// Knows these passwords.
+    pub fn new(context: &'a Context, expected: &'a BTreeMap<Ident, Expected>) -> Self {
+        Self { context, expected }
+    }
+}
+
+impl Verify for Verifier<'_> {
+    fn state(&self, role: &Ident, stored: Stored<'_>) -> PasswordState {
+        let expected = self.expected.get(role);
+        match (stored, expected) {
+            (Stored::Absent, _) => PasswordState::Absent,
+            (Stored::Other, Some(_)) => PasswordState::Differs,
+            (Stored::Unreadable, Some(expected)) => {
+                let login = self.context.vault.login(&expected.secret, &expected.version);
+                login
+                    .filter(|(when, _)| when.elapsed() < LOGIN)
+                    .map_or(PasswordState::Unknown, |(_, state)| state)
+            }
+            (Stored::Verifier(stored), Some(expected)) => {
+                let memory = &self.context.memory;
+                let known = memory.compared(&expected.secret, &expected.version, stored);
+                let matches = known.unwrap_or_else(|| {
+                    let matches = scram::matches(stored, &expected.password);
+                    memory.set_compared(&expected.secret, &expected.version, stored, matches);
+                    matches
+                });
+                if matches { PasswordState::Matches } else { PasswordState::Differs }
+            }
+            (Stored::Unreadable | Stored::Other | Stored::Verifier(_), None) => PasswordState::Unknown,
+        }
+    }
+}
+
+/// Tries the passwords that could not be compared, and notes the answers in the catalog.
+pub async fn try_unknown(
+    context: &Context,
+    server: &Server,
+    expected: &BTreeMap<Ident, Expected>,
+    catalog: &mut Catalog,
+) -> Result<(), exec::Error> {
+    for (role, expected) in expected {
+        let Some(oid) = catalog.role_oid(role) else { continue };
+        let is_unknown = catalog.roles[&oid].password == PasswordState::Unknown;
+        let was_tried = context.vault.login(&expected.secret, &expected.version);
+        if !is_unknown || was_tried.is_some_and(|(when, _)| when.elapsed() < LOGIN) {
+            continue;
+        }
+        let state = try_login(server, role, &expected.password).await?;
+        context.vault.set_login(&expected.secret, &expected.version, state);
+        if let Some(found) = catalog.roles.get_mut(&oid) {
+            found.password = state;
+        }
+    }
+    Ok(())
+}

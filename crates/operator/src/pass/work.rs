@@ -1,0 +1,252 @@
+//! The rounds of a pass: read, plan, write Secrets, apply, until nothing is left. PostgreSQL and Kubernetes.
+
+use std::collections::BTreeMap;
+
+use exec::{End, Server, Sessions, check_usable};
+use plan::{Action, Desired, Ident, PasswordState, Plan, Refused, Site, plan};
+
+use super::credentials::distrust;
+use super::desired::{Cast, desired};
+use super::outcome::Outcome;
+use super::secrets::{self, Relation};
+use super::verify::{self, Expected, Verifier};
+use super::{Error, settled};
+use crate::caches::NamespaceState;
+use crate::conditions::{ConditionType, Finding, Reason, find};
+use crate::context::Context;
+use crate::passes::Next;
+use crate::resource::{DatabaseKey, Resource};
+use crate::servers::{Address, Gate};
+use crate::vault::Freshness;
+
+/// Rounds until a plan must be empty; each statement that the server refuses costs one.
+const ROUNDS: usize = 8;
+
+/// Everything that stays the same during a pass.
+pub(super) struct Work<'a> {
+    pub(super) context: &'a Context,
+    pub(super) key: &'a DatabaseKey,
+    pub(super) server: &'a Server,
+    pub(super) address: Address,
+    pub(super) gate: &'a Gate,
+    pub(super) neighbours: &'a [Resource],
+}
+
+/// What changes from round to round.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) resources: Vec<Resource>,
+    pub(super) expected: BTreeMap<Ident, Expected>,
+    pub(super) verifiers: BTreeMap<Ident, plan::Verifier>,
+    pub(super) refused: Vec<Refused>,
+    pub(super) outcome: Outcome,
+}
+
+impl Work<'_> {
+    /// Brings the database to what its resources want, and reports.
+    pub(super) async fn run(&self, resources: Vec<Resource>) -> Result<Next, Error> {
+        let before = settled(self.context, &resources);
+        let was_settled = self.was_settled(&resources, &before);
+        let mut state = State { resources: self.taking_part(&resources).await?, ..State::default() };
+        state.outcome.findings = self.findings(&resources, &state.resources).await?;
+        self.read_passwords(&mut state).await?;
+        for round in 0..ROUNDS {
+            if self.round(&mut state, round == 0, was_settled).await? {
+                break;
+            }
+        }
+        let next = self.finish(&state, &resources).await?;
+        if state.outcome.left.is_empty() {
+            self.context.memory.settle(self.key, settled(self.context, &resources));
+        }
+        Ok(next)
+    }
+
+    /// One round; true when nothing is left to do.
+    async fn round(&self, state: &mut State, is_first: bool, was_settled: bool) -> Result<bool, Error> {
+        let expected = state.expected.clone();
+        let verifier = Verifier::new(self.context, &expected);
+        let mut sessions = Sessions::new(self.server, &verifier);
+        let mut wanted = self.desired(state)?;
+        let mut catalog = sessions.read(&wanted).await?;
+        let admin = &catalog.roles[&catalog.server.admin];
+        if !admin.superuser {
+            verify::try_unknown(self.context, self.server, &state.expected, &mut catalog).await?;
+        }
+        let mut next = plan(&wanted, &catalog);
+        if is_first && was_settled {
+            state.outcome.drift.clone_from(&next.actions);
+        }
+        state.outcome.is_recreated |= self.is_recreated(state, &next);
+        if self.write_secrets(state, &catalog, &next).await? {
+            wanted = self.desired(state)?;
+            distrust(&mut catalog, state);
+            next = plan(&wanted, &catalog);
+        }
+        state.outcome.withheld.clone_from(&next.withheld);
+        state.outcome.left.clone_from(&next.actions);
+        state.outcome.catalog = Some(catalog);
+        if next.is_empty() {
+            sessions.close().await;
+            return Ok(true);
+        }
+        let applied = self.apply(&mut sessions, &wanted, &next).await;
+        sessions.close().await;
+        let applied = applied?;
+        self.remember(state, applied);
+        Ok(false)
+    }
+
+    /// Changes of roles and databases of one server are made by one pass at a time.
+    async fn apply(
+        &self,
+        sessions: &mut Sessions<'_>,
+        wanted: &Desired,
+        next: &Plan,
+    ) -> Result<exec::Applied, exec::Error> {
+        let statements = next.actions.len();
+        tracing::info!(database = %self.key, statements, "applying a plan");
+        for action in &next.actions {
+            tracing::debug!(database = %self.key, %action);
+        }
+        let is_shared = next.actions.iter().any(|action| action.site() == Site::Maintenance);
+        let _permit = if is_shared { self.gate.shared_objects.acquire().await.ok() } else { None };
+        sessions.apply(wanted, next).await
+    }
+
+    fn remember(&self, state: &mut State, applied: exec::Applied) {
+        for action in &applied.done {
+            if let Action::SetVerifier { role, .. } = action
+                && let Some(expected) = state.expected.get(role)
+            {
+                self.context.vault.set_login(&expected.secret, &expected.version, PasswordState::Matches);
+            }
+        }
+        state.outcome.done.extend(applied.done);
+        match applied.end {
+            End::Complete | End::Stale => (),
+            End::Refused(refused) => {
+                tracing::warn!(database = %self.key, action = %refused.action, message = refused.message, "refused");
+                state.refused.push(refused);
+            }
+            End::NotConverged(left) => state.refused.extend(
+                left.into_iter()
+                    .map(|action| Refused { action, message: "it succeeded and had no effect".to_owned() }),
+            ),
+        }
+    }
+
+    pub(super) fn cast<'a>(&'a self, state: &'a State) -> Cast<'a> {
+        Cast {
+            key: self.key,
+            address: &self.address,
+            installation: &self.context.installation,
+            template: &self.context.settings.template,
+            resources: &state.resources,
+            neighbours: self.neighbours,
+            verifiers: &state.verifiers,
+            refused: &state.refused,
+        }
+    }
+
+    fn desired(&self, state: &State) -> Result<Desired, plan::IdentError> {
+        desired(&self.cast(state))
+    }
+
+    /// Whether the resources are as they were when nothing was left to do.
+    fn was_settled(&self, resources: &[Resource], now: &crate::context::Settled) -> bool {
+        if resources.iter().any(Resource::is_deleting) {
+            return false;
+        }
+        match self.context.memory.settled(self.key) {
+            Some(settled) => settled == *now,
+            None => resources.iter().all(|resource| {
+                let status = resource.status();
+                let is_ready = status.and_then(|status| find(&status.conditions, ConditionType::Ready));
+                is_ready.is_some_and(|ready| {
+                    ready.status == "True" && ready.observed_generation == resource.generation()
+                })
+            }),
+        }
+    }
+
+    fn is_recreated(&self, state: &State, next: &Plan) -> bool {
+        let was_there = state.resources.iter().any(|resource| {
+            matches!(resource, Resource::Database(_))
+                && resource.provisioned().is_some_and(|found| {
+                    found.database_oid.is_some()
+                        && Address::parse(&found.server).as_ref() == Some(&self.address)
+                })
+        });
+        was_there && next.actions.iter().any(|action| matches!(action, Action::CreateDatabase { .. }))
+    }
+
+    /// Those of the resources that can be provisioned as far as Kubernetes is concerned.
+    async fn taking_part(&self, resources: &[Resource]) -> Result<Vec<Resource>, kube::Error> {
+        let mut taking_part = Vec::new();
+        for resource in resources {
+            if self.obstacle(resource).await?.is_none() {
+                taking_part.push(resource.clone());
+            }
+        }
+        let has_resource = resources.iter().any(|one| matches!(one, Resource::Database(_)))
+            || self
+                .context
+                .caches
+                .resources()
+                .iter()
+                .any(|one| matches!(one, Resource::Database(_)) && one.key() == *self.key);
+        let database = taking_part.iter().find(|one| matches!(one, Resource::Database(_)));
+        let is_managed = database.is_some_and(|database| !database.is_deleting());
+        if has_resource && !is_managed {
+            // The database may not be what its resource claims: nobody new is let in.
+            taking_part.retain(|one| {
+                matches!(one, Resource::Database(_)) || one.is_deleting() || one.provisioned().is_some()
+            });
+        }
+        Ok(taking_part)
+    }
+
+    /// Why resources do not take part.
+    async fn findings(
+        &self,
+        resources: &[Resource],
+        taking_part: &[Resource],
+    ) -> Result<BTreeMap<String, Finding>, kube::Error> {
+        let mut findings = BTreeMap::new();
+        for resource in
+            resources.iter().filter(|one| !taking_part.iter().any(|other| other.uid() == one.uid()))
+        {
+            let obstacle = self.obstacle(resource).await?;
+            let waits = || Finding {
+                reason: Reason::DatabaseMissing,
+                message: format!("the PostgresDatabase of {} is not Ready", resource.database()),
+            };
+            findings.insert(resource.uid().to_owned(), obstacle.unwrap_or_else(waits));
+        }
+        Ok(findings)
+    }
+
+    async fn obstacle(&self, resource: &Resource) -> Result<Option<Finding>, kube::Error> {
+        if resource.is_deleting() {
+            return Ok(None);
+        }
+        let secret = resource.secret();
+        let state = self.context.caches.namespace_state(&secret.namespace);
+        if state != NamespaceState::Active {
+            let why = if state == NamespaceState::Missing { "does not exist" } else { "is being deleted" };
+            let message = format!("namespace {} of the Secret {why}", secret.namespace);
+            return Ok(Some(Finding { reason: Reason::SecretNamespaceMissing, message }));
+        }
+        let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
+        let Some(found) = found else { return Ok(None) };
+        if secrets::relation(&found, resource) == Relation::Foreign {
+            return Ok(Some(secrets::conflict(resource)));
+        }
+        let problem = found.password().filter(|password| !password.expose().is_empty()).map(check_usable);
+        Ok(problem.and_then(Result::err).map(|problem| Finding {
+            reason: Reason::InvalidPassword,
+            message: format!("Secret {secret}: {problem}; set another, or remove the key `password`"),
+        }))
+    }
+}

@@ -1,0 +1,266 @@
+//! When passes run: one at a time for each database, shared by all who ask, and again when it is time.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// How long a pass waits for company: what is applied together is provisioned together.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// When to run the next pass of a key although nobody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At the next regular check.
+    Resync,
+    /// After this time.
+    After(Duration),
+    /// Never: there is nothing left.
+    Never,
+}
+
+/// Runs a pass.
+pub type Run<K, O> = Box<dyn Fn(K) -> BoxFuture<'static, (Arc<O>, Next)> + Send + Sync>;
+
+/// What a caller waits for; `Err` when the scheduler ends first.
+pub type Answer<O> = Shared<oneshot::Receiver<Arc<O>>>;
+
+/// Runs passes: callers that ask before a pass starts share it, one that asks while it runs gets the next.
+///
+/// A pass has a task of its own, so that a caller that goes away does not end it.
+pub struct Passes<K, O> {
+    inner: Arc<Inner<K, O>>,
+}
+
+struct Inner<K, O> {
+    run: Run<K, O>,
+    resync: Duration,
+    slots: Mutex<BTreeMap<K, Slot<O>>>,
+    tasks: Mutex<JoinSet<()>>,
+    stop: watch::Sender<bool>,
+}
+
+/// A key that has a task.
+struct Slot<O> {
+    /// The pass that has not started yet.
+    waiting: Option<(oneshot::Sender<Arc<O>>, Answer<O>)>,
+    wake: Arc<Notify>,
+}
+
+impl<K, O> Passes<K, O>
+where
+    K: Clone + Ord + std::fmt::Debug + Send + Sync + 'static,
+    O: Send + Sync + 'static,
+{
+    /// A scheduler that checks every key once per `resync`.
+    pub fn new(resync: Duration, run: Run<K, O>) -> Self {
+        let (stop, _) = watch::channel(false);
+        let inner = Inner { run, resync, slots: Mutex::default(), tasks: Mutex::default(), stop };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Asks for a pass. The answer need not be awaited.
+    pub fn request(&self, key: &K) -> Answer<O> {
+        let mut slots = lock(&self.inner.slots);
+        let is_new = !slots.contains_key(key);
+        let slot = slots.entry(key.clone()).or_insert_with(|| Slot { waiting: None, wake: Arc::default() });
+        let (_, answer) = slot.waiting.get_or_insert_with(|| {
+            let (sender, receiver) = oneshot::channel();
+            (sender, receiver.shared())
+        });
+        let answer = answer.clone();
+        slot.wake.notify_one();
+        let wake = slot.wake.clone();
+        drop(slots);
+        if is_new {
+            let mut tasks = lock(&self.inner.tasks);
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(attend(self.inner.clone(), key.clone(), wake));
+        }
+        answer
+    }
+
+    /// Starts no pass any more and waits for those that run.
+    pub async fn stop(&self) {
+        self.inner.stop.send_replace(true);
+        let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Runs the passes of one key, until there is nothing left of it.
+async fn attend<K, O>(inner: Arc<Inner<K, O>>, key: K, wake: Arc<Notify>)
+where
+    K: Clone + Ord + std::fmt::Debug + Send + Sync + 'static,
+    O: Send + Sync + 'static,
+{
+    let mut stop = inner.stop.subscribe();
+    let mut due = None;
+    loop {
+        tokio::select! {
+            biased;
+            () = async { drop(stop.wait_for(|stopped| *stopped).await) } => return,
+            () = wake.notified() => sleep(GATHER).await,
+            () = until(due) => (),
+        }
+        if *stop.borrow() {
+            return;
+        }
+        let waiting = lock(&inner.slots).get_mut(&key).and_then(|slot| slot.waiting.take());
+        let (outcome, next) = (inner.run)(key.clone()).await;
+        if let Some((sender, _)) = waiting {
+            _ = sender.send(outcome);
+        }
+        due = match next {
+            Next::Resync => Some(Instant::now() + until_resync(&key, inner.resync, SystemTime::now())),
+            Next::After(pause) => Some(Instant::now() + pause),
+            Next::Never => {
+                let mut slots = lock(&inner.slots);
+                if slots.get(&key).is_none_or(|slot| slot.waiting.is_none()) {
+                    slots.remove(&key);
+                    return;
+                }
+                None
+            }
+        };
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The time until the key's next regular check. Checks of one key keep their beat, those of different keys are
+/// spread over the period.
+fn until_resync<K: std::fmt::Debug>(key: &K, resync: Duration, now: SystemTime) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    format!("{key:?}").hash(&mut hasher);
+    let period = resync.as_millis().max(1);
+    let offset = u128::from(hasher.finish()) % period;
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let pause = period - (now + offset) % period;
+    Duration::from_millis(u64::try_from(pause).unwrap_or(u64::MAX))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A run function from an asynchronous closure.
+pub fn run_with<K, O, F, Fut>(run: F) -> Run<K, O>
+where
+    F: Fn(K) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = (Arc<O>, Next)> + Send + 'static,
+{
+    Box::new(move |key| run(key).boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Passes that count and wait for a permit before they end.
+    fn counting(next: Next) -> (Passes<&'static str, usize>, Arc<AtomicUsize>, Arc<Semaphore>) {
+        let (count, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let (counter, permits) = (count.clone(), gate.clone());
+        let run = run_with(move |_| {
+            let (counter, permits) = (counter.clone(), permits.clone());
+            async move {
+                let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
+                permits.acquire().await.unwrap().forget();
+                (Arc::new(number), next)
+            }
+        });
+        (Passes::new(Duration::from_mins(5), run), count, gate)
+    }
+
+    async fn settle() {
+        sleep(Duration::from_millis(100)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_before_the_start_share_a_pass() {
+        let (passes, count, gate) = counting(Next::Never);
+        let answers: Vec<_> = (0..100).map(|_| passes.request(&"app")).collect();
+        gate.add_permits(9);
+        for answer in answers {
+            assert_eq!(*answer.await.unwrap(), 1);
+        }
+        settle().await;
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_during_a_pass_gets_the_next() {
+        let (passes, count, gate) = counting(Next::Never);
+        let first = passes.request(&"app");
+        settle().await;
+        let (second, third) = (passes.request(&"app"), passes.request(&"app"));
+        settle().await;
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        gate.add_permits(9);
+        assert_eq!((*first.await.unwrap(), *second.await.unwrap(), *third.await.unwrap()), (1, 2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn databases_do_not_wait_for_each_other() {
+        let (passes, count, _gate) = counting(Next::Never);
+        let _answers = (passes.request(&"app"), passes.request(&"shop"));
+        settle().await;
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_goes_away_does_not_end_the_pass() {
+        let (passes, count, gate) = counting(Next::Never);
+        drop(passes.request(&"app"));
+        gate.add_permits(9);
+        settle().await;
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_checked_again_without_being_asked() {
+        let (passes, count, gate) = counting(Next::After(Duration::from_secs(5)));
+        gate.add_permits(9);
+        passes.request(&"app").await.unwrap();
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(count.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stopping_waits_for_the_pass_and_starts_no_other() {
+        let (passes, count, gate) = counting(Next::Resync);
+        let first = passes.request(&"app");
+        settle().await;
+        let _second = passes.request(&"app");
+        gate.add_permits(9);
+        passes.stop().await;
+        assert_eq!((*first.await.unwrap(), count.load(Ordering::SeqCst)), (1, 1));
+    }
+
+    #[test]
+    fn the_checks_of_a_key_keep_their_beat() {
+        let period = Duration::from_mins(5);
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let first = until_resync(&"app", period, at(1_000));
+        let due = at(1_000) + first;
+        assert_eq!(until_resync(&"app", period, due), period);
+        assert_eq!(until_resync(&"app", period, at(1_000) + first / 2) + first / 2, first);
+        assert_ne!(until_resync(&"shop", period, at(1_000)), first);
+    }
+}

@@ -1,0 +1,227 @@
+//! One resource of either kind, and the names by which resources, Secrets, servers and databases are told apart.
+
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource as _;
+use kube::api::ObjectMeta;
+
+use crate::api::FINALIZER;
+use crate::api::database::PostgresDatabase;
+use crate::api::shared::{Provision, Provisioned, ServerChoice, Status};
+use crate::api::user::PostgresUser;
+
+/// A resource of either kind.
+#[derive(Clone, Debug)]
+pub enum Resource {
+    /// A database and its owner.
+    Database(Arc<PostgresDatabase>),
+    /// A user of a database.
+    User(Arc<PostgresUser>),
+}
+
+/// Namespace and name of an object of a kind that the context tells.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A server and where its admin credentials come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerKey {
+    /// The operator's own.
+    Configured,
+    /// One that resources name.
+    Named {
+        /// The host, in lower case.
+        host: String,
+        /// The Secret with the admin credentials.
+        secret: ObjectName,
+    },
+}
+
+/// What one pass is about: a database of a server. Credentials are part of it, so that a pass never mixes them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DatabaseKey {
+    /// The server.
+    pub server: ServerKey,
+    /// The database's name.
+    pub database: String,
+}
+
+/// Evaluates an expression for the object of either kind.
+macro_rules! each {
+    ($resource:expr, $object:ident => $value:expr) => {
+        match $resource {
+            Resource::Database($object) => $value,
+            Resource::User($object) => $value,
+        }
+    };
+}
+
+impl Resource {
+    /// Its metadata.
+    pub fn meta(&self) -> &ObjectMeta {
+        each!(self, object => object.meta())
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "PostgresDatabase",
+            Self::User(_) => "PostgresUser",
+        }
+    }
+
+    /// Its namespace and name.
+    pub fn name(&self) -> ObjectName {
+        ObjectName {
+            namespace: self.namespace().to_owned(),
+            name: self.meta().name.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        self.meta().namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Its uid.
+    pub fn uid(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+
+    /// Its generation, which counts changes of the spec.
+    pub fn generation(&self) -> Option<i64> {
+        self.meta().generation
+    }
+
+    /// Whether it is on its way out.
+    pub fn is_deleting(&self) -> bool {
+        self.meta().deletion_timestamp.is_some()
+    }
+
+    /// Whether it waits for us before it goes.
+    pub fn has_finalizer(&self) -> bool {
+        self.has_finalizer_named(FINALIZER)
+    }
+
+    /// Whether it waits for somebody.
+    pub fn has_finalizer_named(&self, name: &str) -> bool {
+        self.meta().finalizers.iter().flatten().any(|found| found == name)
+    }
+
+    /// What decides who came first: age, then name.
+    pub fn seniority(&self) -> (Option<k8s_openapi::jiff::Timestamp>, ObjectName) {
+        (self.meta().creation_timestamp.as_ref().map(|time| time.0), self.name())
+    }
+
+    /// The name of its database.
+    pub fn database(&self) -> &str {
+        each!(self, object => Provision::database(&**object))
+    }
+
+    /// The name of its login role.
+    pub fn role(&self) -> &str {
+        each!(self, object => object.role())
+    }
+
+    /// Where its credentials go.
+    pub fn secret(&self) -> ObjectName {
+        each!(self, object => ObjectName {
+            namespace: object.secret_namespace().to_owned(),
+            name: object.secret_name().to_owned(),
+        })
+    }
+
+    /// Which server it asks for.
+    pub fn server_choice(&self) -> ServerChoice<'_> {
+        each!(self, object => object.server_choice())
+    }
+
+    /// Whether surplus privileges are revoked, if it says so.
+    pub fn prune(&self) -> Option<bool> {
+        each!(self, object => object.prune())
+    }
+
+    /// Its status as the API has it.
+    pub fn status(&self) -> Option<&Status> {
+        each!(self, object => object.status.as_ref())
+    }
+
+    /// What exists because of it.
+    pub fn provisioned(&self) -> Option<&Provisioned> {
+        self.status().and_then(|status| status.provisioned.as_ref())
+    }
+
+    /// The same resource with a status that is newer than the cache's.
+    #[must_use]
+    pub fn with_status(&self, status: Status) -> Self {
+        match self {
+            Self::Database(object) => {
+                Self::Database(Arc::new(PostgresDatabase { status: Some(status), ..(**object).clone() }))
+            }
+            Self::User(object) => {
+                Self::User(Arc::new(PostgresUser { status: Some(status), ..(**object).clone() }))
+            }
+        }
+    }
+
+    /// How events and owner references name it.
+    pub fn object_ref(&self) -> ObjectReference {
+        each!(self, object => object.object_ref(&()))
+    }
+
+    /// The server it asks for.
+    pub fn server_key(&self) -> ServerKey {
+        match self.server_choice() {
+            ServerChoice::Configured | ServerChoice::HalfNamed { .. } => ServerKey::Configured,
+            ServerChoice::Named { host, secret } => ServerKey::Named {
+                host: host.to_ascii_lowercase(),
+                secret: ObjectName { namespace: secret.namespace.clone(), name: secret.name.clone() },
+            },
+        }
+    }
+
+    /// The database it belongs to.
+    pub fn key(&self) -> DatabaseKey {
+        DatabaseKey { server: self.server_key(), database: self.database().to_owned() }
+    }
+
+    /// Whether this is a user that goes with a database, as its owner reference says.
+    pub fn is_child_of(&self, database: &Self) -> bool {
+        matches!(self, Self::User(_))
+            && self.meta().owner_references.iter().flatten().any(|owner| owner.uid == database.uid())
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.name())
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Display for ServerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configured => f.write_str("the operator's server"),
+            Self::Named { host, secret } => write!(f, "{host} (Secret {secret})"),
+        }
+    }
+}
+
+impl fmt::Display for DatabaseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.database, self.server)
+    }
+}

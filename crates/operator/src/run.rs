@@ -1,0 +1,103 @@
+//! Puts the parts together, and ends them in order.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, ResourceExt as _};
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use crate::backoff::Backoffs;
+use crate::context::{Context, Memory};
+use crate::events::Events;
+use crate::passes::{Passes, run_with};
+use crate::servers::Servers;
+use crate::settings::Settings;
+use crate::vault::Vault;
+use crate::{crd_check, http, pass, watch};
+
+/// How long passes may take to end after the signal: a statement in progress is not interrupted before.
+const GRACE: Duration = Duration::from_secs(2);
+/// The namespace whose uid names the cluster.
+const CLUSTER: &str = "kube-system";
+
+/// Why the operator did not start, or stopped.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The port is taken.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    /// The API server does not answer, or not to us.
+    #[error(
+        "cannot read namespace {CLUSTER} for the cluster's identity; set INSTALLATION_ID, or fix the access: {0}"
+    )]
+    Identity(#[source] kube::Error),
+    /// A watch ended, which it never does by itself.
+    #[error("the watches ended")]
+    Watches,
+}
+
+/// Runs the operator until `shutdown`, or until something fails that cannot be retried.
+pub async fn run(
+    settings: Settings,
+    client: Client,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let readiness = http::Readiness::default();
+    let mut tasks = JoinSet::new();
+    if let Some(address) = settings.listen {
+        tasks.spawn(http::serve(http::bind(address).await?, readiness.clone()));
+    }
+    let mut shutdown = std::pin::pin!(shutdown);
+    let (context, watches) = tokio::select! {
+        started = start(settings, client) => started?,
+        () = &mut shutdown => return Ok(()),
+    };
+    readiness.set();
+    let passes = {
+        let (resync, context) = (context.settings.resync, context.clone());
+        Passes::new(resync, run_with(move |key| pass::run(context.clone(), key)))
+    };
+    let ended = tokio::select! {
+        () = watch::follow(&context, &passes, watches) => Err(Error::Watches),
+        () = &mut shutdown => Ok(()),
+    };
+    if tokio::time::timeout(GRACE, passes.stop()).await.is_err() {
+        tracing::warn!("passes in progress are cut off; their transactions are rolled back");
+    }
+    ended
+}
+
+/// Waits for the CRDs and fills the caches.
+async fn start(settings: Settings, client: Client) -> Result<(Arc<Context>, watch::Watches), Error> {
+    crd_check::wait(&client).await;
+    let installation = match settings.installation.clone() {
+        Some(installation) => installation,
+        None => cluster_uid(&client).await?,
+    };
+    let (caches, watches) = watch::start(&client, &settings);
+    caches.ready().await.map_err(|_| Error::Watches)?;
+    tracing::info!("caches are filled");
+    let context = Context {
+        namespace: settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
+        server: settings.server.clone().map(Arc::new),
+        installation,
+        caches,
+        vault: Vault::new(client.clone()),
+        servers: Servers::default(),
+        backoffs: Backoffs::default(),
+        events: Events::new(client.clone()),
+        memory: Memory::default(),
+        client,
+        settings,
+    };
+    Ok((Arc::new(context), watches))
+}
+
+async fn cluster_uid(client: &Client) -> Result<String, Error> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let found = namespaces.get_metadata(CLUSTER).await.map_err(Error::Identity)?;
+    Ok(found.uid().unwrap_or_default())
+}

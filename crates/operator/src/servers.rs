@@ -1,0 +1,100 @@
+//! The servers in use: what they may bear at a time, and whether they answer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use exec::Server;
+use tokio::sync::Semaphore;
+
+use crate::backoff::Backoffs;
+use crate::caches::Version;
+use crate::resource::ObjectName;
+
+/// Passes that may be connected to one server at a time. A pass has at most a few connections.
+const BUDGET: usize = 4;
+
+/// A server by address: lower-case host and port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// The host, in lower case.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Every server in use.
+#[derive(Default)]
+pub struct Servers {
+    /// Servers that do not answer, by address and admin role: other credentials may work.
+    pub backoffs: Backoffs<(Address, String)>,
+    gates: Mutex<BTreeMap<Address, Arc<Gate>>>,
+    named: Mutex<BTreeMap<(String, ObjectName), Named>>,
+}
+
+/// A server and the version of the Secret that it was made from.
+type Named = (Option<Version>, Arc<Server>);
+
+/// What passes of one server share.
+pub struct Gate {
+    /// A permit for each pass that is connected.
+    pub budget: Semaphore,
+    /// One permit: roles and databases are changed by one pass at a time, and the others need not wait on the
+    /// server's locks.
+    pub shared_objects: Semaphore,
+}
+
+impl Servers {
+    /// What passes of this server share.
+    pub fn gate(&self, address: &Address) -> Arc<Gate> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Gate { budget: Semaphore::new(BUDGET), shared_objects: Semaphore::new(1) });
+        gates.entry(address.clone()).or_insert_with(new).clone()
+    }
+
+    /// The server that was made from this version of a Secret. One without version is not kept.
+    pub fn named(&self, host: &str, secret: &ObjectName, version: Option<&Version>) -> Option<Arc<Server>> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let (found, server) = named.get(&(host.to_owned(), secret.clone()))?;
+        (version.is_some() && found.as_ref() == version).then(|| server.clone())
+    }
+
+    /// The server that was made from a Secret last.
+    pub fn last_named(&self, host: &str, secret: &ObjectName) -> Option<Arc<Server>> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.get(&(host.to_owned(), secret.clone())).map(|(_, server)| server.clone())
+    }
+
+    /// Remembers the server that was made from a Secret. New credentials are tried at once.
+    pub fn set_named(&self, host: &str, secret: &ObjectName, version: Option<Version>, server: &Arc<Server>) {
+        self.backoffs.clear(&backoff_key(server));
+        let entry = (version, server.clone());
+        self.named
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((host.to_owned(), secret.clone()), entry);
+    }
+}
+
+impl Address {
+    /// Where this server is.
+    pub fn of(server: &Server) -> Self {
+        Self { host: server.host.to_ascii_lowercase(), port: server.port }
+    }
+
+    /// The address as the status spells it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        Some(Self { host: host.to_ascii_lowercase(), port: port.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What a server's failures are counted by.
+pub fn backoff_key(server: &Server) -> (Address, String) {
+    (Address::of(server), server.user.clone())
+}

@@ -1,0 +1,46 @@
+//! What the operator is told when it starts.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use exec::Server;
+use plan::Ident;
+
+/// What the operator is told when it starts. Built by [`cli`](crate::cli) from flags and environment, or in code.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The server of all resources that name no other.
+    pub server: Option<Server>,
+    /// The database for statements about roles and databases, on servers that resources name.
+    pub maintenance: Ident,
+    /// What new databases are copied from.
+    pub template: Ident,
+    /// How often a database is checked although nothing happened.
+    pub resync: Duration,
+    /// The namespaces that are watched; empty for all.
+    pub watch: BTreeSet<String>,
+    /// The operator's own namespace, whose resources are trusted; `None` for the client's default.
+    pub namespace: Option<String>,
+    /// Tells installations apart in what they write on roles and databases; `None` for the cluster's own identity.
+    pub installation: Option<String>,
+    /// Where to answer health checks; `None` for nowhere.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Settings {
+    /// Every default, and this server.
+    pub fn new(server: Option<Server>) -> Self {
+        let constant = |name: &str| name.parse().expect("the constant is a valid name");
+        Self {
+            server,
+            maintenance: constant("postgres"),
+            template: constant("template0"),
+            resync: Duration::from_mins(5),
+            watch: BTreeSet::new(),
+            namespace: None,
+            installation: None,
+            listen: None,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Secrets as they were last read: a Secret is read again only when its version has changed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use exec::Password;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client};
+use plan::Verifier;
+use tokio::time::Instant;
+
+use crate::api::{ANNOTATION_RESOURCE, LABEL_RESOURCE_UID, OPERATOR};
+use crate::caches::{Caches, Version};
+use crate::resource::ObjectName;
+
+/// The keys that we own, in the order in which they are shown.
+pub const KEYS: [&str; 5] = ["username", "password", "database", "host", "port"];
+
+/// What is in a Secret, as far as it matters. All values are kept like passwords.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// Which version this is.
+    pub version: Version,
+    /// The uids of its owners.
+    pub owners: Vec<String>,
+    /// The uid of the resource that it is labelled with.
+    pub label: Option<String>,
+    /// The resource that it is annotated with.
+    pub annotation: Option<String>,
+    /// Whether it is a plain Secret that may be changed.
+    pub is_plain: bool,
+    /// Its keys and what is in them; a value that is no text is an empty one.
+    pub data: BTreeMap<String, Password>,
+}
+
+impl Contents {
+    /// The password, if there is one.
+    pub fn password(&self) -> Option<&Password> {
+        self.data.get("password")
+    }
+
+    fn of(secret: Secret) -> Option<Self> {
+        let Secret { metadata, data, immutable, type_, .. } = secret;
+        let ObjectMeta { uid, resource_version, owner_references, labels, annotations, .. } = metadata;
+        let text = |bytes: Vec<u8>| Password::new(String::from_utf8(bytes).unwrap_or_default());
+        Some(Self {
+            version: Version { uid: uid?, resource_version: resource_version? },
+            owners: owner_references.into_iter().flatten().map(|owner| owner.uid).collect(),
+            label: labels.and_then(|mut labels| labels.remove(LABEL_RESOURCE_UID)),
+            annotation: annotations.and_then(|mut annotations| annotations.remove(ANNOTATION_RESOURCE)),
+            is_plain: type_.is_none_or(|kind| kind == "Opaque") && immutable != Some(true),
+            data: data.into_iter().flatten().map(|(key, value)| (key, text(value.0))).collect(),
+        })
+    }
+}
+
+/// How current an answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// As the watch has it.
+    Watched,
+    /// As the API server has it now: the watch lags behind our own writes.
+    Now,
+}
+
+/// Secrets by name, each read once per version.
+pub struct Vault {
+    client: Client,
+    known: Mutex<BTreeMap<ObjectName, Known>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    contents: Arc<Contents>,
+    /// Whether the watch has shown this version. It lags behind our own writes.
+    is_seen: bool,
+    /// A verifier of the password, once there is one.
+    verifier: Option<Verifier>,
+    /// What the last login with the password showed, where verifiers cannot be read.
+    login: Option<(Instant, plan::PasswordState)>,
+}
+
+impl Vault {
+    /// Nothing is known yet.
+    pub fn new(client: Client) -> Self {
+        Self { client, known: Mutex::default() }
+    }
+
+    /// What is in a Secret; `None` when there is none.
+    pub async fn read(
+        &self,
+        caches: &Caches,
+        name: &ObjectName,
+        freshness: Freshness,
+    ) -> Result<Option<Arc<Contents>>, kube::Error> {
+        if freshness == Freshness::Watched && caches.watches(&name.namespace) {
+            let version = caches.secret_version(name);
+            let is_current =
+                |known: &Known| !known.is_seen || version.as_ref() == Some(&known.contents.version);
+            let known = self.with(name, |known| is_current(known).then(|| known.contents.clone())).flatten();
+            if known.is_some() {
+                return Ok(known);
+            }
+            if version.is_none() {
+                self.forget(name);
+                return Ok(None);
+            }
+        }
+        let found = self.api(name).get_opt(&name.name).await?;
+        Ok(found.and_then(|secret| self.learn(name, secret, true)))
+    }
+
+    /// Makes a Secret that is not there.
+    pub async fn create(
+        &self,
+        name: &ObjectName,
+        secret: &Secret,
+    ) -> Result<Option<Arc<Contents>>, kube::Error> {
+        let created = self.api(name).create(&PostParams::default(), secret).await?;
+        Ok(self.learn(name, created, false))
+    }
+
+    /// Changes a Secret by a merge patch.
+    pub async fn patch(
+        &self,
+        name: &ObjectName,
+        patch: &serde_json::Value,
+    ) -> Result<Option<Arc<Contents>>, kube::Error> {
+        let params = PatchParams { field_manager: Some(OPERATOR.to_owned()), ..PatchParams::default() };
+        let patched = self.api(name).patch(&name.name, &params, &Patch::Merge(patch)).await?;
+        Ok(self.learn(name, patched, false))
+    }
+
+    /// Deletes this very Secret. Whether it is gone already does not matter.
+    pub async fn delete(&self, name: &ObjectName, version: &Version) -> Result<(), kube::Error> {
+        let preconditions = Preconditions { uid: Some(version.uid.clone()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let deleted = self.api(name).delete(&name.name, &params).await;
+        self.forget(name);
+        match deleted {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            deleted => deleted.map(|_| ()),
+        }
+    }
+
+    /// Whether this version, which the watch shows, is the one that was read or written last.
+    pub fn saw(&self, name: &ObjectName, version: &Version) -> bool {
+        self.with_version(name, version, |known| known.is_seen = true).is_some()
+    }
+
+    /// A verifier of the password in this version.
+    pub fn verifier(&self, name: &ObjectName, version: &Version) -> Option<Verifier> {
+        self.with_version(name, version, |known| known.verifier.clone()).flatten()
+    }
+
+    /// Remembers a verifier of the password in this version.
+    pub fn set_verifier(&self, name: &ObjectName, version: &Version, verifier: Verifier) {
+        self.with_version(name, version, |known| known.verifier = Some(verifier));
+    }
+
+    /// What the last login with the password in this version showed, and when.
+    pub fn login(&self, name: &ObjectName, version: &Version) -> Option<(Instant, plan::PasswordState)> {
+        self.with_version(name, version, |known| known.login).flatten()
+    }
+
+    /// Remembers what a login with the password in this version showed.
+    pub fn set_login(&self, name: &ObjectName, version: &Version, state: plan::PasswordState) {
+        self.with_version(name, version, |known| known.login = Some((Instant::now(), state)));
+    }
+
+    fn api(&self, name: &ObjectName) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &name.namespace)
+    }
+
+    fn learn(&self, name: &ObjectName, secret: Secret, is_seen: bool) -> Option<Arc<Contents>> {
+        let contents = Arc::new(Contents::of(secret)?);
+        let mut known = self.lock();
+        if let Some(present) = known.get_mut(name).filter(|known| known.contents.version == contents.version)
+        {
+            present.is_seen |= is_seen;
+        } else {
+            let entry = Known { contents: contents.clone(), is_seen, verifier: None, login: None };
+            known.insert(name.clone(), entry);
+        }
+        Some(contents)
+    }
+
+    fn forget(&self, name: &ObjectName) {
+        self.lock().remove(name);
+    }
+
+    fn with<T>(&self, name: &ObjectName, f: impl FnOnce(&mut Known) -> T) -> Option<T> {
+        self.lock().get_mut(name).map(f)
+    }
+
+    fn with_version<T>(
+        &self,
+        name: &ObjectName,
+        version: &Version,
+        f: impl FnOnce(&mut Known) -> T,
+    ) -> Option<T> {
+        self.lock().get_mut(name).filter(|known| known.contents.version == *version).map(f)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ObjectName, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_a_secret_is_never_shown() {
+        let secret: Secret = serde_json::from_value(serde_json::json!({
+            "metadata": { "uid": "u", "resourceVersion": "1" },
+            "data": { "password": "aHVudGVyMg==" },
+        }))
+        .unwrap();
+        let contents = Contents::of(secret).unwrap();
+        assert_eq!(contents.password().unwrap().expose(), "hunter2");
+        assert!(!format!("{contents:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,242 @@
+//! What happens in the cluster, and which databases it concerns.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{Store, reflector};
+use kube::runtime::watcher::Config;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+use crate::api::database::PostgresDatabase;
+use crate::api::shared::Provision;
+use crate::api::user::PostgresUser;
+use crate::api::{ANNOTATION_ALLOW_SECRETS_FROM, ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM};
+use crate::caches::{Caches, NamespaceMeta, SecretMeta};
+use crate::context::Context;
+use crate::passes::Passes;
+use crate::patch;
+use crate::resource::{DatabaseKey, ObjectName, Resource, ServerKey};
+use crate::settings::Settings;
+
+/// Something that changed.
+pub enum Touched {
+    /// A resource of either kind.
+    Resource(Resource),
+    /// A Secret.
+    Secret(ObjectName),
+    /// A Namespace.
+    Namespace(String),
+}
+
+/// The watches; they end when this is dropped.
+pub struct Watches {
+    _tasks: JoinSet<()>,
+    touched: UnboundedReceiver<Touched>,
+}
+
+/// Starts all watches.
+pub fn start(client: &Client, settings: &Settings) -> (Caches, Watches) {
+    let (sender, touched) = unbounded_channel();
+    let mut tasks = JoinSet::new();
+    let scopes: Vec<_> = match settings.watch.is_empty() {
+        true => vec![None],
+        false => settings.watch.iter().map(Some).collect(),
+    };
+    let mut caches = Caches {
+        databases: Vec::new(),
+        users: Vec::new(),
+        secrets: Vec::new(),
+        namespaces: namespaces(client, &mut tasks, sender.clone()),
+        watched: settings.watch.clone(),
+    };
+    for scope in scopes {
+        caches.databases.push(kind::<PostgresDatabase>(
+            client,
+            scope,
+            &mut tasks,
+            &sender,
+            Resource::Database,
+        ));
+        caches.users.push(kind::<PostgresUser>(client, scope, &mut tasks, &sender, Resource::User));
+        caches.secrets.push(secrets(client, scope, &mut tasks, sender.clone()));
+    }
+    (caches, Watches { _tasks: tasks, touched })
+}
+
+fn api<K>(client: &Client, scope: Option<&String>) -> Api<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match scope {
+        None => Api::all(client.clone()),
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+    }
+}
+
+fn kind<K: Provision>(
+    client: &Client,
+    scope: Option<&String>,
+    tasks: &mut JoinSet<()>,
+    sender: &UnboundedSender<Touched>,
+    wrap: fn(Arc<K>) -> Resource,
+) -> Store<K> {
+    let (store, writer) = kube::runtime::reflector::store();
+    let events = watcher(api::<K>(client, scope), Config::default()).modify(|object| {
+        object.managed_fields_mut().clear();
+    });
+    let sender = sender.clone();
+    let stream = reflector(writer, events).default_backoff().touched_objects();
+    tasks.spawn(pump(stream, move |object| _ = sender.send(Touched::Resource(wrap(Arc::new(object))))));
+    store
+}
+
+fn secrets(
+    client: &Client,
+    scope: Option<&String>,
+    tasks: &mut JoinSet<()>,
+    sender: UnboundedSender<Touched>,
+) -> Store<SecretMeta> {
+    let (store, writer) = kube::runtime::reflector::store();
+    let events = watcher(api::<SecretMeta>(client, scope), Config::default()).modify(|secret| {
+        // kubectl keeps the whole object in an annotation, and with it the password.
+        secret.metadata.annotations = None;
+        secret.metadata.managed_fields = None;
+    });
+    tasks.spawn(pump(reflector(writer, events).default_backoff().touched_objects(), move |secret| {
+        let name = ObjectName { namespace: secret.namespace().unwrap_or_default(), name: secret.name_any() };
+        _ = sender.send(Touched::Secret(name));
+    }));
+    store
+}
+
+fn namespaces(
+    client: &Client,
+    tasks: &mut JoinSet<()>,
+    sender: UnboundedSender<Touched>,
+) -> Store<NamespaceMeta> {
+    let (store, writer): (_, Writer<NamespaceMeta>) = kube::runtime::reflector::store();
+    let events = watcher(Api::<NamespaceMeta>::all(client.clone()), Config::default()).modify(|namespace| {
+        let ours = [ANNOTATION_ALLOW_SECRETS_FROM, ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM];
+        namespace.annotations_mut().retain(|key, _| ours.contains(&key.as_str()));
+        namespace.metadata.managed_fields = None;
+    });
+    tasks.spawn(pump(reflector(writer, events).default_backoff().touched_objects(), move |namespace| {
+        _ = sender.send(Touched::Namespace(namespace.name_any()));
+    }));
+    store
+}
+
+/// Passes on what changes; watches that break are started again.
+async fn pump<K>(
+    stream: impl Stream<Item = Result<K, watcher::Error>> + Send,
+    mut take: impl FnMut(K) + Send,
+) {
+    let mut stream = std::pin::pin!(stream.inspect_err(|error| tracing::warn!(%error, "a watch broke")));
+    while let Some(event) = stream.next().await {
+        if let Ok(object) = event {
+            take(object);
+        }
+    }
+}
+
+/// What was last seen of an object, as far as passes depend on it: our own status writes must not trigger passes.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    generation: Option<i64>,
+    is_deleting: bool,
+    finalizers: Option<Vec<String>>,
+    owners: usize,
+}
+
+/// Asks for passes as things change, until the watches end.
+pub async fn follow(context: &Arc<Context>, passes: &Passes<DatabaseKey, ()>, mut watches: Watches) {
+    let mut seen = BTreeMap::new();
+    while let Some(touched) = watches.touched.recv().await {
+        for key in concerned(context, touched, &mut seen) {
+            drop(passes.request(&key));
+        }
+    }
+}
+
+fn concerned(
+    context: &Arc<Context>,
+    touched: Touched,
+    seen: &mut BTreeMap<String, Seen>,
+) -> Vec<DatabaseKey> {
+    match touched {
+        Touched::Resource(resource) => by_resource(context, &resource, seen),
+        Touched::Secret(name) => {
+            let version = context.caches.secret_version(&name);
+            if version.is_some_and(|version| context.vault.saw(&name, &version)) {
+                return Vec::new();
+            }
+            by_secret(context, &name)
+        }
+        Touched::Namespace(name) => keys(context, |resource| {
+            resource.secret().namespace == name
+                || matches!(resource.server_key(), ServerKey::Named { secret, .. } if secret.namespace == name)
+        }),
+    }
+}
+
+fn by_resource(
+    context: &Arc<Context>,
+    resource: &Resource,
+    seen: &mut BTreeMap<String, Seen>,
+) -> Vec<DatabaseKey> {
+    let is_there = context.caches.resources().iter().any(|other| other.uid() == resource.uid());
+    let now = Seen {
+        generation: resource.generation(),
+        is_deleting: resource.is_deleting(),
+        finalizers: resource.meta().finalizers.clone(),
+        owners: resource.meta().owner_references.as_ref().map_or(0, Vec::len),
+    };
+    if !is_there {
+        seen.remove(resource.uid());
+    } else if seen.get(resource.uid()) == Some(&now) {
+        return Vec::new();
+    } else {
+        seen.insert(resource.uid().to_owned(), now);
+    }
+    if is_there && !resource.has_finalizer() && !resource.is_deleting() {
+        let (context, resource) = (context.clone(), resource.clone());
+        tokio::spawn(async move {
+            if let Err(error) = patch::add_finalizer(&context.client, &resource).await {
+                tracing::debug!(%error, %resource, "finalizer not set; the next change of the resource tries again");
+            }
+        });
+        return Vec::new();
+    }
+    let mut concerned = keys(context, |other| {
+        other.role() == resource.role()
+            || other.database() == resource.database()
+            || other.secret() == resource.secret()
+    });
+    concerned.push(resource.key());
+    concerned
+}
+
+fn by_secret(context: &Context, name: &ObjectName) -> Vec<DatabaseKey> {
+    let resources = context.caches.resources();
+    let names_it = |resource: &Resource| {
+        let is_server = matches!(resource.server_key(), ServerKey::Named { secret, .. } if secret == *name);
+        is_server || resource.secret() == *name
+    };
+    let roles: Vec<_> =
+        resources.iter().filter(|one| names_it(one)).map(|one| one.role().to_owned()).collect();
+    keys(context, |resource| names_it(resource) || roles.iter().any(|role| role == resource.role()))
+}
+
+fn keys(context: &Context, is_concerned: impl Fn(&Resource) -> bool) -> Vec<DatabaseKey> {
+    let mut keys: Vec<_> =
+        context.caches.resources().iter().filter(|one| is_concerned(one)).map(Resource::key).collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}

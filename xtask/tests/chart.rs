@@ -1,0 +1,221 @@
+//! What the chart renders for the values files that its users have.
+#![expect(clippy::unwrap_used, reason = "clippy.toml allows it in tests, not in their helpers")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+fn chart() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("charts/postgres-provisioner")
+}
+
+/// The values file `ci/NAME-values.yaml`, or nothing for the name "".
+fn values(name: &str) -> String {
+    if name.is_empty() {
+        return String::new();
+    }
+    fs::read_to_string(chart().join(format!("ci/{name}-values.yaml"))).unwrap()
+}
+
+fn helm(values: &str) -> Result<String, String> {
+    testbed::helm::template(&chart(), "some-release", "some-namespace", values)
+}
+
+/// The objects that a values file gives.
+#[track_caller]
+fn render(name: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(&helm(&values(name)).unwrap()).unwrap()
+}
+
+#[track_caller]
+fn object<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    objects.iter().find(|object| object["kind"] == kind).unwrap()
+}
+
+/// The one container's variables as `NAME=value`, `NAME=secret/key` or `NAME=field.path`.
+fn environment(objects: &[Value]) -> Vec<String> {
+    let containers = &object(objects, "Deployment")["spec"]["template"]["spec"]["containers"];
+    let variables = containers[0]["env"].as_array().unwrap();
+    variables
+        .iter()
+        .map(|variable| {
+            let name = variable["name"].as_str().unwrap();
+            let secret = &variable["valueFrom"]["secretKeyRef"];
+            let field = &variable["valueFrom"]["fieldRef"]["fieldPath"];
+            match (&variable["value"], secret, field) {
+                (Value::String(value), _, _) => format!("{name}={value}"),
+                (_, Value::Object(secret), _) => {
+                    format!("{name}={}/{}", secret["name"].as_str().unwrap(), secret["key"].as_str().unwrap())
+                }
+                (_, _, Value::String(field)) => format!("{name}={field}"),
+                other => panic!("{name} has no value: {other:?}"),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn helm_has_no_objection() {
+    for name in ["", "old", "no-server", "everything"] {
+        testbed::helm::lint(&chart(), &values(name)).unwrap();
+    }
+}
+
+#[test]
+fn an_old_values_file_gives_the_old_objects() {
+    let objects = render("old");
+    for object in &objects {
+        assert_eq!(object["metadata"]["name"], "postgres-provisioner", "{}", object["kind"]);
+    }
+    let deployment = object(&objects, "Deployment");
+    assert_eq!(deployment["metadata"]["namespace"], "app-db");
+    assert_eq!(object(&objects, "ServiceAccount")["metadata"]["namespace"], "app-db");
+    assert_eq!(object(&objects, "ClusterRoleBinding")["subjects"][0]["namespace"], "app-db");
+
+    let spec = &deployment["spec"];
+    assert_eq!(spec["selector"], json!({ "matchLabels": { "app": "postgres-provisioner" } }));
+    assert_eq!(spec["template"]["metadata"]["labels"], json!({ "app": "postgres-provisioner" }));
+    assert_eq!(spec["strategy"], json!({ "type": "Recreate" }));
+    assert_eq!(spec["replicas"], 1);
+
+    let container = &spec["template"]["spec"]["containers"][0];
+    assert_eq!(container["name"], "controller");
+    assert_eq!(container["image"], "drewsonne/postgres-provisioner:latest");
+    assert_eq!(container["livenessProbe"]["httpGet"], json!({ "path": "/healthz", "port": "http" }));
+    assert_eq!(container["ports"], json!([{ "name": "http", "containerPort": 8080 }]));
+    assert_eq!(
+        environment(&objects),
+        [
+            "PG_HOST=pg-rw.app-db.svc.cluster.local",
+            "PG_USER=pg-superuser/username",
+            "PG_PASSWORD=pg-superuser/password",
+            "PG_PORT=5432",
+            "PG_DATABASE=postgres",
+            "RESYNC_SECONDS=300",
+            "POD_NAMESPACE=metadata.namespace",
+            "HTTP_PORT=8080",
+            "LOG_LEVEL=info",
+            "LOG_FORMAT=text",
+        ]
+    );
+}
+
+#[test]
+fn without_values_it_runs_in_the_releases_namespace_with_the_charts_version() {
+    let objects = render("");
+    let deployment = object(&objects, "Deployment");
+    assert_eq!(deployment["metadata"]["namespace"], "some-namespace");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], format!("drewsonne/postgres-provisioner:{}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn without_a_server_no_variable_names_one() {
+    let variables = environment(&render("no-server"));
+    assert!(variables.iter().all(|variable| !variable.starts_with("PG_")), "{variables:?}");
+}
+
+#[test]
+fn every_value_arrives_where_it_belongs() {
+    let objects = render("everything");
+    assert_eq!(
+        environment(&objects),
+        [
+            "PG_HOST=postgres.example",
+            "PG_USER=postgres-admin/username",
+            "PG_PASSWORD=postgres-admin/password",
+            "PG_PORT=6432",
+            "PG_DATABASE=maintenance",
+            "PG_SSLMODE=verify-ca",
+            "PG_SSLROOTCERT=/etc/postgres-provisioner/ca.crt",
+            "RESYNC_SECONDS=60",
+            "WATCH_NAMESPACES=team-a,team-b",
+            "POD_NAMESPACE=metadata.namespace",
+            "HTTP_PORT=8080",
+            "LOG_LEVEL=debug",
+            "LOG_FORMAT=json",
+            "INSTALLATION_ID=cluster-b",
+            "NO_COLOR=1",
+        ]
+    );
+    let deployment = object(&objects, "Deployment");
+    assert_eq!(deployment["metadata"]["namespace"], "databases");
+    assert_eq!(deployment["spec"]["replicas"], 0);
+    let template = &deployment["spec"]["template"];
+    assert_eq!(template["metadata"]["labels"], json!({ "app": "second-provisioner", "team": "storage" }));
+    assert_eq!(template["metadata"]["annotations"]["example.invalid/scrape"], "true");
+    let pod = &template["spec"];
+    assert_eq!(pod["serviceAccountName"], "provisioner-account");
+    assert_eq!(pod["priorityClassName"], "important");
+    assert_eq!(pod["terminationGracePeriodSeconds"], 20);
+    assert_eq!(pod["imagePullSecrets"], json!([{ "name": "my-registry" }]));
+    assert_eq!(pod["nodeSelector"], json!({ "disk": "ssd" }));
+    assert_eq!(pod["tolerations"][0]["key"], "dedicated");
+    assert!(pod["affinity"]["nodeAffinity"].is_object());
+    assert_eq!(pod["topologySpreadConstraints"][0]["maxSkew"], 1);
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "postgres-ca");
+    assert_eq!(pod["containers"][0]["volumeMounts"][0]["mountPath"], "/etc/postgres-provisioner");
+    assert_eq!(pod["containers"][0]["image"], "example.invalid/operator:2.1");
+    assert_eq!(pod["containers"][0]["imagePullPolicy"], "IfNotPresent");
+    assert_eq!(pod["containers"][0]["resources"]["limits"]["memory"], "64Mi");
+    let account = object(&objects, "ServiceAccount");
+    assert_eq!(account["metadata"]["annotations"]["example.invalid/role"], "admin");
+}
+
+#[test]
+fn the_pod_meets_the_restricted_standard() {
+    let objects = render("");
+    let pod = &object(&objects, "Deployment")["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["securityContext"],
+        json!({
+            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
+            "seccompProfile": { "type": "RuntimeDefault" },
+        })
+    );
+    assert_eq!(
+        pod["containers"][0]["securityContext"],
+        json!({
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        })
+    );
+}
+
+#[test]
+fn only_the_operators_own_pod_gets_the_token() {
+    let objects = render("");
+    assert_eq!(object(&objects, "ServiceAccount")["automountServiceAccountToken"], false);
+    let pod = &object(&objects, "Deployment")["spec"]["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], true);
+}
+
+#[test]
+fn no_rule_is_a_wildcard() {
+    let objects = render("");
+    for rule in object(&objects, "ClusterRole")["rules"].as_array().unwrap() {
+        assert!(!rule.to_string().contains('*'), "{rule}");
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named() {
+    let message = helm("replicas: three\n").unwrap_err();
+    assert!(message.contains("replicas") && message.contains("integer"), "{message}");
+    let message = helm("postgres:\n  sslMode: always\n").unwrap_err();
+    assert!(message.contains("sslMode") && message.contains("verify-full"), "{message}");
+}
+
+#[test]
+fn half_a_server_is_refused_with_what_to_do() {
+    let message = helm("postgres:\n  secretName: \"\"\n").unwrap_err();
+    assert!(message.contains("postgres.host and postgres.secretName count only together"), "{message}");
+}
+
+#[test]
+fn values_that_the_chart_does_not_know_are_let_through() {
+    helm("somethingOld: true\npostgres:\n  legacy: 1\n").unwrap();
+}
