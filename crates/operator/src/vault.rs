@@ -144,6 +144,13 @@ impl Vault {
         }
     }
 
+    /// Which version of a Secret there is: the watch's, or that of our own write that it has not shown yet.
+    pub fn version(&self, caches: &Caches, name: &ObjectName) -> Option<Version> {
+        let unseen =
+            self.with(name, |known| (!known.is_seen).then(|| known.contents.version.clone())).flatten();
+        unseen.or_else(|| caches.secret_version(name))
+    }
+
     /// Whether this version, which the watch shows, is the one that was read or written last.
     pub fn saw(&self, name: &ObjectName, version: &Version) -> bool {
         self.with_version(name, version, |known| known.is_seen = true).is_some()

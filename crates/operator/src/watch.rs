@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
@@ -23,6 +24,9 @@ use crate::passes::Passes;
 use crate::patch;
 use crate::resource::{DatabaseKey, ObjectName, Resource, ServerKey};
 use crate::settings::Settings;
+
+/// How soon to try again to put a finalizer on.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Something that changed.
 pub enum Touched {
@@ -205,12 +209,7 @@ fn by_resource(
         seen.insert(resource.uid().to_owned(), now);
     }
     if is_there && !resource.has_finalizer() && !resource.is_deleting() {
-        let (context, resource) = (context.clone(), resource.clone());
-        tokio::spawn(async move {
-            if let Err(error) = patch::add_finalizer(&context.client, &resource).await {
-                tracing::debug!(%error, %resource, "finalizer not set; the next change of the resource tries again");
-            }
-        });
+        tokio::spawn(add_finalizer(context.clone(), resource.uid().to_owned()));
         return Vec::new();
     }
     let mut concerned = keys(context, |other| {
@@ -220,6 +219,19 @@ fn by_resource(
     });
     concerned.push(resource.key());
     concerned
+}
+
+/// Puts the finalizer on, as long as the resource is there without one.
+async fn add_finalizer(context: Arc<Context>, uid: String) {
+    let wants = |one: &Resource| one.uid() == uid && !one.has_finalizer() && !one.is_deleting();
+    while let Some(resource) = context.caches.resources().into_iter().find(wants) {
+        match patch::add_finalizer(&context.client, &resource).await {
+            Ok(()) => return,
+            // Somebody changed the resource at the same time, or the API server is in trouble.
+            Err(error) => tracing::debug!(%error, %resource, "finalizer not set yet"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 fn by_secret(context: &Context, name: &ObjectName) -> Vec<DatabaseKey> {

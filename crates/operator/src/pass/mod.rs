@@ -107,7 +107,6 @@ async fn connected(
             tracing::warn!(database = %key, %error, "the server is in trouble");
             let finding = outcome::trouble(&error);
             report::failure(context, &resources, &finding).await?;
-            context.memory.forget(key);
             let pause = match error.class() {
                 exec::Class::Transient
                 | exec::Class::Refused
@@ -167,8 +166,8 @@ async fn server(context: &Context, key: &ServerKey, resources: &[Resource]) -> R
 /// What the resources look like now, for telling drift from change.
 fn settled(context: &Context, resources: &[Resource]) -> Settled {
     let generations = resources.iter().map(|one| (one.uid().to_owned(), one.generation())).collect();
-    let secrets = resources
-        .iter()
-        .filter_map(|one| Some((one.uid().to_owned(), context.caches.secret_version(&one.secret())?)));
+    let secrets = resources.iter().filter_map(|one| {
+        Some((one.uid().to_owned(), context.vault.version(&context.caches, &one.secret())?))
+    });
     Settled { generations, secrets: secrets.collect() }
 }
