@@ -1,6 +1,7 @@
 //! Automation of this repository, in Rust instead of shell: `cargo xtask --help`.
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
+mod bench;
 mod demo;
 mod generate;
 mod lint;
@@ -29,6 +30,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Measure what provisioning and idling cost, and print a table.
+    Bench,
     /// Show the main job on real parts: a PostgreSQL, a Kubernetes API, the operator and the samples.
     Demo {
         /// Leave everything running until Ctrl-C; print the kubeconfig and connection strings.
@@ -62,6 +65,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Crds { check: false } => generate::write(&shell),
         Command::Crds { check: true } => generate::check(&shell),
+        Command::Bench => bench::run(&shell),
         Command::Demo { keep } => demo::run(&shell, keep),
         Command::Lint => lint::run(&shell),
         Command::Test { arguments } => test::run(&shell, &arguments),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use exec::Password;
 use k8s_openapi::api::core::v1::Secret;
@@ -73,12 +74,31 @@ pub struct Vault {
 #[derive(Clone)]
 struct Known {
     contents: Arc<Contents>,
-    /// Whether the watch has shown this version. It lags behind our own writes.
-    is_seen: bool,
+    /// Set while the watch has not shown this version.
+    unseen: Option<Unseen>,
     /// A verifier of the password, once there is one.
     verifier: Option<Verifier>,
     /// What the last login with the password showed, where verifiers cannot be read.
     login: Option<(Instant, plan::PasswordState)>,
+}
+
+/// A version that the watch has not shown: it lags behind our own writes.
+#[derive(Clone)]
+struct Unseen {
+    /// What the watch shows as long as it lags behind.
+    over: Option<Version>,
+    since: Instant,
+}
+
+/// How long the watch may lag behind: it can have been broken while a Secret came and went.
+const LAG: Duration = Duration::from_secs(10);
+
+impl Known {
+    /// Whether this is what there is, when the watch shows this version.
+    fn is_current(&self, shown: Option<&Version>) -> bool {
+        let lags = |unseen: &Unseen| unseen.over.as_ref() == shown && unseen.since.elapsed() < LAG;
+        shown == Some(&self.contents.version) || self.unseen.as_ref().is_some_and(lags)
+    }
 }
 
 impl Vault {
@@ -94,21 +114,21 @@ impl Vault {
         name: &ObjectName,
         freshness: Freshness,
     ) -> Result<Option<Arc<Contents>>, kube::Error> {
+        let shown = caches.secret_version(name);
         if freshness == Freshness::Watched && caches.watches(&name.namespace) {
-            let version = caches.secret_version(name);
-            let is_current =
-                |known: &Known| !known.is_seen || version.as_ref() == Some(&known.contents.version);
-            let known = self.with(name, |known| is_current(known).then(|| known.contents.clone())).flatten();
+            let current =
+                |known: &mut Known| known.is_current(shown.as_ref()).then(|| known.contents.clone());
+            let known = self.with(name, current).flatten();
             if known.is_some() {
                 return Ok(known);
             }
-            if version.is_none() {
+            if shown.is_none() {
                 self.forget(name);
                 return Ok(None);
             }
         }
         let found = self.api(name).get_opt(&name.name).await?;
-        Ok(found.and_then(|secret| self.learn(name, secret, true)))
+        Ok(found.and_then(|secret| self.learn(name, secret, Unseen { over: shown, since: Instant::now() })))
     }
 
     /// Makes a Secret that is not there.
@@ -118,18 +138,20 @@ impl Vault {
         secret: &Secret,
     ) -> Result<Option<Arc<Contents>>, kube::Error> {
         let created = self.api(name).create(&PostParams::default(), secret).await?;
-        Ok(self.learn(name, created, false))
+        Ok(self.learn(name, created, Unseen { over: None, since: Instant::now() }))
     }
 
-    /// Changes a Secret by a merge patch.
+    /// Changes this version of a Secret by a merge patch.
     pub async fn patch(
         &self,
         name: &ObjectName,
+        version: &Version,
         patch: &serde_json::Value,
     ) -> Result<Option<Arc<Contents>>, kube::Error> {
         let params = PatchParams { field_manager: Some(OPERATOR.to_owned()), ..PatchParams::default() };
         let patched = self.api(name).patch(&name.name, &params, &Patch::Merge(patch)).await?;
-        Ok(self.learn(name, patched, false))
+        let unseen = Unseen { over: Some(version.clone()), since: Instant::now() };
+        Ok(self.learn(name, patched, unseen))
     }
 
     /// Deletes this very Secret. Whether it is gone already does not matter.
@@ -146,14 +168,19 @@ impl Vault {
 
     /// Which version of a Secret there is: the watch's, or that of our own write that it has not shown yet.
     pub fn version(&self, caches: &Caches, name: &ObjectName) -> Option<Version> {
-        let unseen =
-            self.with(name, |known| (!known.is_seen).then(|| known.contents.version.clone())).flatten();
-        unseen.or_else(|| caches.secret_version(name))
+        let shown = caches.secret_version(name);
+        let current =
+            |known: &mut Known| known.is_current(shown.as_ref()).then(|| known.contents.version.clone());
+        self.with(name, current).flatten().or(shown)
     }
 
-    /// Whether this version, which the watch shows, is the one that was read or written last.
-    pub fn saw(&self, name: &ObjectName, version: &Version) -> bool {
-        self.with_version(name, version, |known| known.is_seen = true).is_some()
+    /// Notes what the watch shows; true when that is what was read or written last.
+    pub fn saw(&self, name: &ObjectName, shown: Option<&Version>) -> bool {
+        let Some(shown) = shown else {
+            self.forget(name);
+            return false;
+        };
+        self.with_version(name, shown, |known| known.unseen = None).is_some()
     }
 
     /// A verifier of the password in this version.
@@ -180,14 +207,13 @@ impl Vault {
         Api::namespaced(self.client.clone(), &name.namespace)
     }
 
-    fn learn(&self, name: &ObjectName, secret: Secret, is_seen: bool) -> Option<Arc<Contents>> {
+    fn learn(&self, name: &ObjectName, secret: Secret, unseen: Unseen) -> Option<Arc<Contents>> {
         let contents = Arc::new(Contents::of(secret)?);
         let mut known = self.lock();
-        if let Some(present) = known.get_mut(name).filter(|known| known.contents.version == contents.version)
-        {
-            present.is_seen |= is_seen;
-        } else {
-            let entry = Known { contents: contents.clone(), is_seen, verifier: None, login: None };
+        let is_known = known.get(name).is_some_and(|known| known.contents.version == contents.version);
+        if !is_known {
+            let unseen = Some(unseen).filter(|unseen| unseen.over.as_ref() != Some(&contents.version));
+            let entry = Known { contents: contents.clone(), unseen, verifier: None, login: None };
             known.insert(name.clone(), entry);
         }
         Some(contents)

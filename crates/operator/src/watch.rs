@@ -176,11 +176,9 @@ fn concerned(
     match touched {
         Touched::Resource(resource) => by_resource(context, &resource, seen),
         Touched::Secret(name) => {
-            let version = context.caches.secret_version(&name);
-            if version.is_some_and(|version| context.vault.saw(&name, &version)) {
-                return Vec::new();
-            }
-            by_secret(context, &name)
+            let shown = context.caches.secret_version(&name);
+            let is_ours = context.vault.saw(&name, shown.as_ref());
+            by_secret(context, &name, is_ours)
         }
         Touched::Namespace(name) => keys(context, |resource| {
             resource.secret().namespace == name
@@ -234,15 +232,23 @@ async fn add_finalizer(context: Arc<Context>, uid: String) {
     }
 }
 
-fn by_secret(context: &Context, name: &ObjectName) -> Vec<DatabaseKey> {
+/// The databases whose resources name the Secret, and those that share a role with one of them: the Secret of the
+/// eldest leads. A write of our own concerns only the sharers; who wrote it knows.
+fn by_secret(context: &Context, name: &ObjectName, is_ours: bool) -> Vec<DatabaseKey> {
     let resources = context.caches.resources();
     let names_it = |resource: &Resource| {
         let is_server = matches!(resource.server_key(), ServerKey::Named { secret, .. } if secret == *name);
         is_server || resource.secret() == *name
     };
-    let roles: Vec<_> =
-        resources.iter().filter(|one| names_it(one)).map(|one| one.role().to_owned()).collect();
-    keys(context, |resource| names_it(resource) || roles.iter().any(|role| role == resource.role()))
+    let (naming, others): (Vec<_>, Vec<_>) = resources.into_iter().partition(names_it);
+    let shares = |other: &Resource| naming.iter().any(|one| one.role() == other.role());
+    let mut keys: Vec<_> = others.iter().filter(|other| shares(other)).map(Resource::key).collect();
+    if !is_ours {
+        keys.extend(naming.iter().map(Resource::key));
+    }
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 fn keys(context: &Context, is_concerned: impl Fn(&Resource) -> bool) -> Vec<DatabaseKey> {

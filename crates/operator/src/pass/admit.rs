@@ -110,7 +110,8 @@ fn check_namespaces(world: &World<'_>, resource: &Resource) -> Result<(), Findin
 fn check_database(world: &World<'_>, databases: &[Resource], resource: &Resource) -> Result<(), Finding> {
     let own = resource.namespace();
     let (Resource::User(_), false) = (resource, own == world.trusted) else { return Ok(()) };
-    let owner = databases.iter().find(|database| database.database() == resource.database());
+    // One that is reached with other credentials proves nothing: its namespace may have made them up.
+    let owner = databases.iter().find(|database| database.key() == resource.key());
     match owner {
         Some(Resource::Database(database)) => {
             let home = database.metadata.namespace.as_deref().unwrap_or_default();

@@ -8,7 +8,7 @@ use super::secrets::{self, Relation};
 use super::verify::Expected;
 use super::work::{State, Work};
 use crate::resource::{ObjectName, Resource};
-use crate::vault::Freshness;
+use crate::vault::{Contents, Freshness};
 
 impl Work<'_> {
     /// The passwords that are in their Secrets, and verifiers of them.
@@ -79,25 +79,51 @@ impl Work<'_> {
 
     async fn write_secret(&self, state: &mut State, resource: &Resource, role: Ident) -> Result<bool, Error> {
         let secret = resource.secret();
-        let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
         let present = state.expected.get(&role).map(|expected| expected.password.clone());
         let leads =
             self.cast(state).leader(resource.role()).is_some_and(|leader| leader.uid() == resource.uid());
-        let password = match (present, leads) {
-            (Some(password), _) => password,
-            (None, true) => self.former_password(resource).await?.unwrap_or_else(random_password),
-            // The eldest resource's pass makes it; its Secret wakes this one.
-            (None, false) => return Ok(false),
+        let mut freshness = Freshness::Watched;
+        let (found, written) = loop {
+            let found = self.context.vault.read(&self.context.caches, &secret, freshness).await?;
+            if found.as_deref().is_some_and(|found| secrets::relation(found, resource) == Relation::Foreign) {
+                return Ok(false);
+            }
+            let password = match (&present, leads) {
+                (Some(password), _) => password.clone(),
+                (None, true) => self.first_password(resource, found.as_deref()).await?,
+                // The eldest resource's pass makes it; its Secret wakes this one.
+                (None, false) => return Ok(false),
+            };
+            let wanted = secrets::wanted(resource, &password, &self.server.host, self.server.port);
+            match secrets::write(self.context, resource, found.as_deref(), &wanted).await {
+                // Somebody was faster, or the watch lags behind.
+                Err(kube::Error::Api(status)) if status.code == 409 && freshness == Freshness::Watched => {
+                    freshness = Freshness::Now;
+                }
+                written => break (found, written?),
+            }
         };
-        let wanted = secrets::wanted(resource, &password, &self.server.host, self.server.port);
-        let Some(written) = secrets::write(self.context, resource, found.as_deref(), &wanted).await? else {
-            return Ok(false);
-        };
-        state.outcome.secrets_written.push(resource.uid().to_owned());
-        let Some(password) = written.password().filter(|_| leads).cloned() else { return Ok(false) };
+        if written.is_some() {
+            state.outcome.secrets_written.push(resource.uid().to_owned());
+        }
+        let Some(right) = written.or(found).filter(|_| leads) else { return Ok(false) };
+        let Some(password) = right.password().cloned() else { return Ok(false) };
         let is_new = state.expected.get(&role).is_none_or(|expected| expected.password != password);
-        self.expect(state, role, Expected { secret, version: written.version.clone(), password });
+        self.expect(state, role, Expected { secret, version: right.version.clone(), password });
         Ok(is_new)
+    }
+
+    /// The password of a role that has none: what is in the Secret already, what was in the former one, a new one.
+    async fn first_password(
+        &self,
+        resource: &Resource,
+        found: Option<&Contents>,
+    ) -> Result<Password, kube::Error> {
+        let present = found.and_then(|found| found.password().cloned());
+        if let Some(present) = present.filter(|password| check_usable(password).is_ok()) {
+            return Ok(present);
+        }
+        Ok(self.former_password(resource).await?.unwrap_or_else(random_password))
     }
 
     /// The password in the Secret that the resource named before: it moves with the resource.

@@ -10,6 +10,10 @@ use crate::patch;
 use crate::resource::Resource;
 use crate::servers::Address;
 
+/// The finalizer of `kubectl delete --cascade=orphan`: until the collector has taken it off, users that are to
+/// stay still look like children.
+const ORPHAN: &str = "orphan";
+
 impl Work<'_> {
     /// Reports, removes what is no longer needed, lets go what was deleted.
     pub(super) async fn finish(&self, state: &State, resources: &[Resource]) -> Result<Next, Error> {
@@ -22,10 +26,13 @@ impl Work<'_> {
                 continue;
             }
             self.adopt_by_database(resource, resources).await?;
-            report::outcome(self.context, &state.outcome, &self.address, resource).await?;
+            // The status still tells what is left behind; once it is written, nobody remembers.
             if state.outcome.ready(resource).reason == Reason::Provisioned {
                 self.leave_behind(resource).await?;
+            } else if state.outcome.unready.contains_key(resource.uid()) {
+                next = Next::After(SOON * 5);
             }
+            report::outcome(self.context, &state.outcome, &self.address, resource).await?;
         }
         Ok(next)
     }
@@ -114,6 +121,9 @@ impl Work<'_> {
         cast: &Cast<'_>,
         database: &Resource,
     ) -> Result<Option<String>, kube::Error> {
+        if database.has_finalizer_named(ORPHAN) {
+            return Ok(Some("waiting for the collector to let go its PostgresUsers".to_owned()));
+        }
         let children = cast.children(database);
         for child in children.iter().filter(|child| !child.is_deleting()) {
             patch::delete_user(&self.context.client, child).await?;

@@ -26,6 +26,8 @@ pub struct Outcome {
     pub is_recreated: bool,
     /// Resources that do not take part, by uid.
     pub findings: BTreeMap<String, Finding>,
+    /// Resources that take part and whose role has no password, by uid.
+    pub unready: BTreeMap<String, Finding>,
     /// Uids of resources whose Secret was written.
     pub secrets_written: Vec<String>,
 }
@@ -44,6 +46,9 @@ impl Outcome {
         if !left.is_empty() {
             let message = format!("still to be done after all statements were run: {}", left.join("; "));
             return Finding { reason: Reason::NotConverged, message };
+        }
+        if let Some(finding) = self.unready.get(resource.uid()) {
+            return finding.clone();
         }
         let (role, database) = (resource.role(), resource.database());
         let message = match resource {
@@ -68,10 +73,13 @@ impl Outcome {
         Finding { reason, message }
     }
 
-    /// What had been changed of this resource behind our back.
+    /// What had been changed of this resource behind our back, without what follows from it.
     pub fn drift(&self, resource: &Resource) -> Vec<String> {
-        let tampered = self.drift.iter().filter(|action| !is_growth(action));
-        tampered.filter(|action| is_for(action, resource)).map(drift::sentence).collect()
+        let mine: Vec<_> =
+            self.drift.iter().filter(|action| !is_growth(action) && is_for(action, resource)).collect();
+        let made: Vec<_> = mine.iter().filter(|action| is_creation(action)).collect();
+        let told = if made.is_empty() { mine.iter().collect() } else { made };
+        told.into_iter().map(|action| drift::sentence(action)).collect()
     }
 
     /// What grew, and was granted.
@@ -94,6 +102,11 @@ pub fn is_for(action: &Action, resource: &Resource) -> bool {
     let roles = action.roles();
     let is_databases = roles.is_empty() && matches!(resource, Resource::Database(_));
     is_databases || roles.iter().any(|role| role.as_str() == resource.role())
+}
+
+/// What was gone took everything else with it.
+fn is_creation(action: &Action) -> bool {
+    matches!(action, Action::CreateRole { .. } | Action::CreateDatabase { .. })
 }
 
 fn is_growth(action: &Action) -> bool {

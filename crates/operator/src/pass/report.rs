@@ -113,8 +113,12 @@ fn announce(context: &Context, outcome: &Outcome, resource: &Resource, drift: &[
     let say = |kind: crate::conditions::EventKind, note: &str| {
         context.events.publish(resource.object_ref(), kind, note);
     };
-    for sentence in drift {
-        say(Reason::DriftRepaired.into(), &format!("{sentence}; repaired"));
+    if !drift.is_empty() {
+        let (kind, end) = match outcome.left.is_empty() {
+            true => (Reason::DriftRepaired, "repaired"),
+            false => (Reason::DriftRemains, "not repaired"),
+        };
+        say(kind.into(), &format!("{}; {end}", drift.join("; ")));
     }
     let growth = outcome.growth(resource);
     if !growth.is_empty() {

@@ -72,7 +72,7 @@ pub fn wanted(
     KEYS.into_iter().zip(values).collect()
 }
 
-/// Brings the Secret to what it should hold. `None` when it was right already.
+/// Brings the Secret to what it should hold. `None` when it was right already; 409 when it is not as it was found.
 pub async fn write(
     context: &Context,
     resource: &Resource,
@@ -81,14 +81,7 @@ pub async fn write(
 ) -> Result<Option<Arc<Contents>>, kube::Error> {
     let name = resource.secret();
     let Some(found) = found else {
-        return match context.vault.create(&name, &new(resource, wanted)).await {
-            // Somebody was faster, or the watch lags behind: what is there is judged in the next round.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                context.vault.read(&context.caches, &name, Freshness::Now).await?;
-                Ok(None)
-            }
-            created => created,
-        };
+        return context.vault.create(&name, &new(resource, wanted)).await;
     };
     let data: BTreeMap<_, _> = wanted
         .iter()
@@ -115,7 +108,7 @@ pub async fn write(
         },
         "data": data,
     });
-    context.vault.patch(&name, &patch).await
+    context.vault.patch(&name, &found.version, &patch).await
 }
 
 /// Deletes the Secret if it is the resource's.

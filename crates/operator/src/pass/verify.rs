@@ -1,6 +1,7 @@
 //! Whether the password in a Secret is the role's. CPU; logins only where verifiers cannot be read.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use exec::{Password, Server, Stored, Verify, scram, try_login};
@@ -27,20 +28,26 @@ pub struct Expected {
 /// Compares stored verifiers with expected passwords; each pair once.
 pub struct Verifier<'a> {
     context: &'a Context,
-    expected: &'a BTreeMap<Ident, Expected>,
+    // Passwords are made during a pass, while its sessions hold on to this.
+    expected: Mutex<BTreeMap<Ident, Expected>>,
 }
 
 impl<'a> Verifier<'a> {
-    /// Knows these passwords.
-    pub fn new(context: &'a Context, expected: &'a BTreeMap<Ident, Expected>) -> Self {
-        Self { context, expected }
+    /// Knows no password yet.
+    pub fn new(context: &'a Context) -> Self {
+        Self { context, expected: Mutex::default() }
+    }
+
+    /// Learns the passwords as they are now.
+    pub fn expect(&self, expected: &BTreeMap<Ident, Expected>) {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).clone_from(expected);
     }
 }
 
 impl Verify for Verifier<'_> {
     fn state(&self, role: &Ident, stored: Stored<'_>) -> PasswordState {
-        let expected = self.expected.get(role);
-        match (stored, expected) {
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner).get(role).cloned();
+        match (stored, &expected) {
             (Stored::Absent, _) => PasswordState::Absent,
             (Stored::Other, Some(_)) => PasswordState::Differs,
             (Stored::Unreadable, Some(expected)) => {

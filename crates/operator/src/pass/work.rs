@@ -1,9 +1,11 @@
 //! The rounds of a pass: read, plan, write Secrets, apply, until nothing is left. PostgreSQL and Kubernetes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use exec::{End, Server, Sessions, check_usable};
 use plan::{Action, Desired, Ident, PasswordState, Plan, Refused, Site, plan};
+use tokio::time::sleep;
 
 use super::credentials::distrust;
 use super::desired::{Cast, desired};
@@ -20,7 +22,9 @@ use crate::servers::{Address, Gate};
 use crate::vault::Freshness;
 
 /// Rounds until a plan must be empty; each statement that the server refuses costs one.
-const ROUNDS: usize = 8;
+const ROUNDS: u32 = 8;
+/// How long to leave objects alone that somebody else is at work on, times the rounds so far.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Everything that stays the same during a pass.
 pub(super) struct Work<'a> {
@@ -42,6 +46,14 @@ pub(super) struct State {
     pub(super) outcome: Outcome,
 }
 
+/// What the rounds of a pass share.
+struct Round<'r, 's> {
+    verifier: &'r Verifier<'r>,
+    sessions: &'r mut Sessions<'s>,
+    /// Whether whatever is found was done behind our back.
+    is_drift: bool,
+}
+
 impl Work<'_> {
     /// Brings the database to what its resources want, and reports.
     pub(super) async fn run(&self, resources: Vec<Resource>) -> Result<Next, Error> {
@@ -50,11 +62,21 @@ impl Work<'_> {
         let mut state = State { resources: self.taking_part(&resources).await?, ..State::default() };
         state.outcome.findings = self.findings(&resources, &state.resources).await?;
         self.read_passwords(&mut state).await?;
-        for round in 0..ROUNDS {
-            if self.round(&mut state, round == 0, was_settled).await? {
-                break;
+        let verifier = Verifier::new(self.context);
+        let mut sessions = Sessions::new(self.server, &verifier);
+        let mut round = Round { verifier: &verifier, sessions: &mut sessions, is_drift: was_settled };
+        for number in 1..=ROUNDS {
+            let end = self.round(&mut state, &mut round).await?;
+            round.is_drift = false;
+            match end {
+                None => break,
+                // Somebody is at work on the same objects.
+                Some(End::Stale) => sleep(PAUSE * number).await,
+                Some(End::Complete | End::Refused(_) | End::NotConverged(_)) => (),
             }
         }
+        sessions.close().await;
+        self.miss_passwords(&mut state)?;
         let next = self.finish(&state, &resources).await?;
         if state.outcome.left.is_empty() {
             self.context.memory.settle(self.key, settled(self.context, &resources));
@@ -62,23 +84,22 @@ impl Work<'_> {
         Ok(next)
     }
 
-    /// One round; true when nothing is left to do.
-    async fn round(&self, state: &mut State, is_first: bool, was_settled: bool) -> Result<bool, Error> {
-        let expected = state.expected.clone();
-        let verifier = Verifier::new(self.context, &expected);
-        let mut sessions = Sessions::new(self.server, &verifier);
+    /// One round, and how applying its plan ended; `None` when nothing was left to do.
+    async fn round(&self, state: &mut State, round: &mut Round<'_, '_>) -> Result<Option<End>, Error> {
+        round.verifier.expect(&state.expected);
         let mut wanted = self.desired(state)?;
-        let mut catalog = sessions.read(&wanted).await?;
+        let mut catalog = round.sessions.read(&wanted).await?;
         let admin = &catalog.roles[&catalog.server.admin];
         if !admin.superuser {
             verify::try_unknown(self.context, self.server, &state.expected, &mut catalog).await?;
         }
         let mut next = plan(&wanted, &catalog);
-        if is_first && was_settled {
+        if round.is_drift {
             state.outcome.drift.clone_from(&next.actions);
         }
         state.outcome.is_recreated |= self.is_recreated(state, &next);
         if self.write_secrets(state, &catalog, &next).await? {
+            round.verifier.expect(&state.expected);
             wanted = self.desired(state)?;
             distrust(&mut catalog, state);
             next = plan(&wanted, &catalog);
@@ -87,14 +108,32 @@ impl Work<'_> {
         state.outcome.left.clone_from(&next.actions);
         state.outcome.catalog = Some(catalog);
         if next.is_empty() {
-            sessions.close().await;
-            return Ok(true);
+            return Ok(None);
         }
-        let applied = self.apply(&mut sessions, &wanted, &next).await;
-        sessions.close().await;
-        let applied = applied?;
-        self.remember(state, applied);
-        Ok(false)
+        let applied = self.apply(round.sessions, &wanted, &next).await?;
+        Ok(Some(self.remember(state, applied)))
+    }
+
+    /// A role without a usable password in a Secret cannot log in: its resource is not Ready.
+    fn miss_passwords(&self, state: &mut State) -> Result<(), Error> {
+        let mut findings = BTreeMap::new();
+        let cast = self.cast(state);
+        for resource in cast.active() {
+            if state.verifiers.contains_key(&resource.role().parse()?) {
+                continue;
+            }
+            let leader = cast.leader(resource.role()).filter(|leader| leader.uid() != resource.uid());
+            let message = match leader {
+                Some(leader) => {
+                    format!("{leader} is older, shares role {} and has no Secret yet", resource.role())
+                }
+                None => format!("Secret {} is not written yet", resource.secret()),
+            };
+            let reason = if leader.is_some() { Reason::Conflict } else { Reason::NotConverged };
+            findings.insert(resource.uid().to_owned(), Finding { reason, message });
+        }
+        state.outcome.unready = findings;
+        Ok(())
     }
 
     /// Changes of roles and databases of one server are made by one pass at a time.
@@ -114,7 +153,7 @@ impl Work<'_> {
         sessions.apply(wanted, next).await
     }
 
-    fn remember(&self, state: &mut State, applied: exec::Applied) {
+    fn remember(&self, state: &mut State, applied: exec::Applied) -> End {
         for action in &applied.done {
             if let Action::SetVerifier { role, .. } = action
                 && let Some(expected) = state.expected.get(role)
@@ -123,7 +162,7 @@ impl Work<'_> {
             }
         }
         state.outcome.done.extend(applied.done);
-        match applied.end {
+        match applied.end.clone() {
             End::Complete | End::Stale => (),
             End::Refused(refused) => {
                 tracing::warn!(database = %self.key, action = %refused.action, message = refused.message, "refused");
@@ -134,6 +173,7 @@ impl Work<'_> {
                     .map(|action| Refused { action, message: "it succeeded and had no effect".to_owned() }),
             ),
         }
+        applied.end
     }
 
     pub(super) fn cast<'a>(&'a self, state: &'a State) -> Cast<'a> {

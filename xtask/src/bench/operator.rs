@@ -1,0 +1,113 @@
+//! The operator as a process of its own, as it would run in a pod.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context as _;
+use testbed::kubernetes::{self, Identity};
+use testbed::{Cluster, Postgres, helm};
+use xshell::Shell;
+
+const CHART: &str = "charts/postgres-provisioner";
+
+/// A running operator; dropping it ends it.
+pub(super) struct Operator {
+    process: Child,
+    kubeconfig: PathBuf,
+    /// Its namespace, where it serves resources.
+    pub(super) namespace: String,
+}
+
+impl Operator {
+    /// Starts the optimized program with the chart's rights.
+    pub(super) async fn start(
+        shell: &Shell,
+        cluster: &Cluster,
+        postgres: &Postgres,
+        resync_seconds: u32,
+    ) -> anyhow::Result<Self> {
+        let root = shell.current_dir();
+        let namespace = kubernetes::namespace(&cluster.client(), "bench").await;
+        let client = cluster.client();
+        for crd in ["postgresdatabases", "postgresusers"] {
+            let crd = std::fs::read_to_string(root.join(CHART).join("crds").join(format!("{crd}.yaml")))?;
+            kubernetes::apply(&client, &crd, "default").await?;
+        }
+        kubernetes::wait_crds_established(&client).await;
+        let rendered = helm::template(&root.join(CHART), "postgres-provisioner", "provisioner", "");
+        let rendered = rendered.map_err(anyhow::Error::msg)?;
+        let identity = cluster.install_identity(&rendered, "provisioner").await;
+        let kubeconfig = write_kubeconfig(&identity, &namespace)?;
+        let process = Command::new(root.join("target/release/postgres-provisioner"))
+            .env("KUBECONFIG", &kubeconfig)
+            .env("PG_HOST", postgres.host())
+            .env("PG_PORT", postgres.port().to_string())
+            .env("PG_USER", testbed::postgres::SUPERUSER)
+            .env("PG_PASSWORD", postgres.password())
+            .env("POD_NAMESPACE", &namespace)
+            .env("WATCH_NAMESPACES", &namespace)
+            .env("RESYNC_SECONDS", resync_seconds.to_string())
+            .env("HTTP_PORT", "0")
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start the operator")?;
+        Ok(Self { process, kubeconfig, namespace })
+    }
+
+    /// Resident memory in MiB.
+    pub(super) fn resident(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kibibytes / 1024.0)
+    }
+
+    /// Processor time so far, in seconds.
+    pub(super) fn processor(&self) -> anyhow::Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let fields: Vec<_> = stat.rsplit(')').next().context("no fields")?.split_whitespace().collect();
+        // Fields 14 and 15 of the whole line, in clock ticks of 10 ms.
+        let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+        Ok(ticks / 100.0)
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        _ = self.process.kill();
+        _ = self.process.wait();
+        _ = std::fs::remove_file(&self.kubeconfig);
+    }
+}
+
+fn write_kubeconfig(identity: &Identity, namespace: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::temp_dir().join(format!("kubeconfig-{namespace}"));
+    std::fs::write(&path, serde_json::to_string(&identity.kubeconfig)?)?;
+    Ok(path)
+}
+
+/// A database and its users, all in the operator's namespace.
+pub(super) fn manifests(namespace: &str, database: usize, users: usize) -> String {
+    let head = "apiVersion: pgprovisioner.drewsonne.github.io/v1";
+    let mut yaml = format!(
+        "{head}\nkind: PostgresDatabase\nmetadata: {{name: db{database}, namespace: {namespace}}}\n\
+         spec: {{dbName: bench{database}, owner: bench{database}_owner, secretName: db{database}}}\n"
+    );
+    for user in 0..users {
+        let access = if user == 0 { "read" } else { "readwrite" };
+        let document = format!(
+            "---\n{head}\nkind: PostgresUser\nmetadata: {{name: u{database}-{user}, namespace: {namespace}}}\n\
+             spec: {{username: bench{database}_u{user}, dbName: bench{database}, access: {access}, \
+             secretName: u{database}-{user}}}\n"
+        );
+        yaml.push_str(&document);
+    }
+    yaml
+}
+
+/// The names of the Secrets of [`manifests`].
+pub(super) fn secrets(database: usize, users: usize) -> impl Iterator<Item = String> {
+    let own = std::iter::once(format!("db{database}"));
+    own.chain((0..users).map(move |user| format!("u{database}-{user}")))
+}
