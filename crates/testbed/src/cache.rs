@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 /// The cache of this user. It may be removed at any time when no test runs.
@@ -84,7 +85,8 @@ pub(crate) fn is_root() -> bool {
 
 /// The user and group that servers run as when this process is root.
 pub(crate) fn unprivileged() -> Option<(u32, u32)> {
-    is_root().then(|| (id("-u"), id("-g")))
+    static NOBODY: OnceLock<(u32, u32)> = OnceLock::new();
+    is_root().then(|| *NOBODY.get_or_init(|| (id("-u"), id("-g"))))
 }
 
 fn id(which: &str) -> u32 {

@@ -1,19 +1,17 @@
 //! The PostgreSQL servers answer, keep their promises and leave nothing behind.
 
-use std::{
-    env, fs,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
+use sqlx::{
+    Connection as _, PgConnection,
+    postgres::{PgConnectOptions, PgSslMode},
+};
 use testbed::{
-    Postgres, eventually,
+    Postgres,
     postgres::{MAJORS, SUPERUSER, fetch_rows, fetch_text, run},
+    tls::{Authority, Certificate},
     unique,
 };
-
-const DEADLINE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn every_major_starts_and_asks_for_scram_passwords() {
@@ -99,37 +97,29 @@ async fn a_dropped_server_is_gone_with_its_data() {
     assert!(!log.parent().unwrap().exists());
 }
 
-/// Runs a second time as a process of its own, which is then killed.
 #[tokio::test]
-async fn a_killed_process_leaves_no_server_behind() {
-    const REPORT: &str = "TESTBED_REPORT_SERVER_TO";
-    if let Some(report) = env::var_os(REPORT) {
-        let postgres = Postgres::shared(15).await;
-        let line = format!("{} {}", postgres.process_id().unwrap(), postgres.log_path().display());
-        let draft = Path::new(&report).with_extension("draft");
-        fs::write(&draft, line).unwrap();
-        fs::rename(draft, report).unwrap();
-        return std::future::pending().await;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let report = directory.path().join("report");
-    let mut holder = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "a_killed_process_leaves_no_server_behind"])
-        .env(REPORT, &report)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let line = eventually("the other process's server", DEADLINE, async || fs::read_to_string(&report)).await;
-    let (process, log) = line.split_once(' ').unwrap();
-    let process = process.parse().unwrap();
-    assert!(is_running(process));
-
-    holder.kill().unwrap();
-    holder.wait().unwrap();
-    eventually("its server and directory to go", DEADLINE, async || {
-        (!is_running(process) && !Path::new(log).parent().unwrap().exists()).then_some(())
-    })
-    .await;
+async fn a_server_with_a_certificate_proves_its_name() {
+    let authority = Authority::new("test");
+    let Certificate { certificate, key } = authority.issue("postgresql", &["127.0.0.1"]);
+    let postgres = Postgres::builder(17)
+        .set("ssl", "on")
+        .file("server.crt", certificate)
+        .file("server.key", key)
+        .file("pg_hba.conf", "hostssl all all 127.0.0.1/32 scram-sha-256")
+        .start()
+        .await;
+    let options = PgConnectOptions::new_without_pgpass()
+        .host(postgres.host())
+        .port(postgres.port())
+        .username(SUPERUSER)
+        .password(postgres.password())
+        .ssl_mode(PgSslMode::VerifyFull);
+    let trusting =
+        |authority: &Authority| options.clone().ssl_root_cert_from_pem(authority.certificate().into_bytes());
+    let mut session = PgConnection::connect_with(&trusting(&authority)).await.unwrap();
+    let is_encrypted = "SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()";
+    assert_eq!(fetch_text(&mut session, is_encrypted).await.unwrap().unwrap(), "t");
+    PgConnection::connect_with(&trusting(&Authority::new("another"))).await.unwrap_err();
 }
 
 /// Whether the process is there and not merely waiting for init to notice its end.

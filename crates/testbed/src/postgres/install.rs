@@ -59,11 +59,13 @@ pub(super) fn give_to_server(path: &Path) {
 
 fn template(major: u16) -> PathBuf {
     let programs = programs(major);
-    cache::entry(&format!("postgresql-{}-template", version(major)), |draft| {
+    cache::entry(&format!("postgresql-{}-data", version(major)), |draft| {
         let password = draft.join("password");
         fs::write(&password, TEMPLATE_PASSWORD).expect("the cache is writable");
         give_to_server(draft);
         let mut initdb = as_server(Command::new(programs.join("bin/initdb")));
+        // Small segments: half of what every server start copies would be an empty one.
+        initdb.arg("--wal-segsize=1");
         initdb.args(["--no-sync", "-E", "UTF8", "--locale=C.UTF-8", "-U", SUPERUSER]);
         initdb.args(["--auth-host=scram-sha-256", "--auth-local=scram-sha-256"]);
         initdb.arg("--pwfile").arg(&password).arg("-D").arg(draft.join("data"));
