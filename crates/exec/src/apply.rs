@@ -113,7 +113,8 @@ async fn work(
     let left: Vec<_> = plan::plan(desired, &parts.catalog())
         .actions
         .into_iter()
-        .filter(|left| left.site() == site && step.iter().any(|action| action.phase() == left.phase()))
+        // What came up meanwhile is for the next round.
+        .filter(|left| left.site() == site && step.iter().any(|action| action.overlaps(left)))
         .collect();
     if !left.is_empty() {
         return Ok(End::NotConverged(left));

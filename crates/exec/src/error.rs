@@ -216,7 +216,9 @@ fn code_of(error: &dyn DatabaseError) -> String {
 }
 
 fn is_catalog_race(message: &str) -> bool {
-    message.contains("tuple concurrently") || message.contains("cache lookup failed")
+    ["tuple concurrently", "cache lookup failed", "could not open relation"]
+        .iter()
+        .any(|part| message.contains(part))
 }
 
 fn class_of_login(code: &str) -> Class {
@@ -244,10 +246,13 @@ fn class_of_statement(code: &str, message: &str) -> Class {
 fn class_of_any(code: &str) -> Option<Class> {
     match code {
         "53300" => Some(Class::TooManyConnections),
-        // Shutting down, crashed, starting up, idle for too long.
-        "57P01" | "57P02" | "57P03" | "57P05" => Some(Class::Unavailable),
+        // Shutting down, crashed, starting up.
+        "57P01" | "57P02" | "57P03" => Some(Class::Unavailable),
         // Serialization, deadlock, lock timeout, statement timeout, object in use, session timeouts.
-        "40001" | "40P01" | "55P03" | "57014" | "55006" | "25P03" | "25P04" => Some(Class::Transient),
+        // A database's owner can set the last ones, so that they say nothing about the server.
+        "40001" | "40P01" | "55P03" | "57014" | "55006" | "25P03" | "25P04" | "57P05" => {
+            Some(Class::Transient)
+        }
         _ if code.starts_with("08") => Some(Class::Unavailable),
         _ if code.starts_with("53") => Some(Class::Transient),
         _ => None,
@@ -282,7 +287,9 @@ mod tests {
             (statement("55P03", "canceling statement due to lock timeout"), Class::Transient),
             (statement("57P01", "terminating connection"), Class::Unavailable),
             (statement("54000", "row is too big"), Class::Refused),
+            (statement("57P05", "terminating connection due to idle-session timeout"), Class::Transient),
             (statement("XX000", "tuple concurrently updated"), Class::Transient),
+            (statement("XX000", "could not open relation with OID 16414"), Class::Transient),
             (statement("XX000", "something else"), Class::Refused),
         ] {
             assert_eq!(error.class(), class, "{error}");

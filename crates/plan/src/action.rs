@@ -1,6 +1,8 @@
 //! One action is one SQL statement: what it is about, where it runs, when, and for whom.
 
-use crate::{Ident, Privileges, Relation, Routine, Verifier};
+use crate::{
+    DefaultChange, DefaultObject, Ident, Privileges, Recipient, Relation, Routine, Target, Verifier,
+};
 
 /// A statement that changes the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +144,17 @@ pub enum Action {
         /// The view.
         view: Relation,
     },
+    /// `REVOKE ALL ON … FROM … CASCADE`: what reads with its owner's rights and cannot be changed so is closed.
+    CloseView {
+        /// The database.
+        database: Ident,
+        /// The role that leaves it behind.
+        role: Ident,
+        /// The view or materialized view.
+        view: Relation,
+        /// Who may use it no more.
+        from: Recipient,
+    },
     /// `REASSIGN OWNED BY … TO …`, in one database.
     ReassignOwned {
         /// The database.
@@ -175,73 +188,6 @@ pub enum Action {
         /// The role.
         role: Ident,
     },
-}
-
-/// What GRANT and REVOKE are about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Target {
-    /// The database itself.
-    Database,
-    /// Schemas.
-    Schemas(Vec<Ident>),
-    /// Tables, views, materialized views and foreign tables.
-    Tables(Vec<Relation>),
-    /// Sequences.
-    Sequences(Vec<Relation>),
-    /// Columns of one relation.
-    Columns(Relation, Vec<Ident>),
-    /// Functions and procedures.
-    Routines(Vec<Routine>),
-}
-
-/// Who a privilege is given to or taken from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Recipient {
-    /// Every role.
-    Public,
-    /// One role.
-    Role(Ident),
-}
-
-/// Kinds of objects that default privileges know (`pg_default_acl.defaclobjtype`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DefaultObject {
-    /// `r`: tables, views, materialized views, foreign tables.
-    Tables,
-    /// `S`
-    Sequences,
-    /// `n`
-    Schemas,
-    /// `f`
-    Routines,
-    /// `T`
-    Types,
-    /// `L` (18 and later)
-    LargeObjects,
-}
-
-impl DefaultObject {
-    /// The kind of this `defaclobjtype`; `None` for what later versions bring.
-    pub const fn from_char(kind: char) -> Option<Self> {
-        match kind {
-            'r' => Some(Self::Tables),
-            'S' => Some(Self::Sequences),
-            'n' => Some(Self::Schemas),
-            'f' => Some(Self::Routines),
-            'T' => Some(Self::Types),
-            'L' => Some(Self::LargeObjects),
-            _ => None,
-        }
-    }
-}
-
-/// Whether a default privilege is given or taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DefaultChange {
-    /// `GRANT … TO`
-    Grant,
-    /// `REVOKE … FROM`
-    Revoke,
 }
 
 /// How something came to be missing.
@@ -289,6 +235,7 @@ impl Action {
             | Self::AlterDefaultPrivileges { database, .. }
             | Self::SetRoutineInvoker { database, .. }
             | Self::SetViewInvoker { database, .. }
+            | Self::CloseView { database, .. }
             | Self::ReassignOwned { database, .. }
             | Self::DropOwned { database, .. } => Site::Database(database),
         }
@@ -323,6 +270,7 @@ impl Action {
             | Self::ClearExpiry { role }
             | Self::SetRoutineInvoker { role, .. }
             | Self::SetViewInvoker { role, .. }
+            | Self::CloseView { role, .. }
             | Self::ReassignOwned { role, .. }
             | Self::DropOwned { role, .. }
             | Self::SetVerifier { role, .. }
@@ -347,11 +295,59 @@ impl Action {
             Self::Grant { target, .. } | Self::Revoke { target, .. } => match target {
                 Target::Tables(relations) => relations,
                 Target::Columns(relation, _) => std::slice::from_ref(relation),
-                Target::Database | Target::Schemas(_) | Target::Sequences(_) | Target::Routines(_) => &[],
+                Target::Database | Target::Schemas(_) | Target::Sequences(_) => &[],
             },
             _ => &[],
         };
         relations.iter().filter(|relation| relation.kind.is_lockable())
+    }
+
+    /// The role whose departure, or loss of what it owns, the action is a part of.
+    pub(crate) fn departing_role(&self) -> Option<&Ident> {
+        match self {
+            Self::RevokeLogin { role }
+            | Self::TerminateSessions { role }
+            | Self::SetRoutineInvoker { role, .. }
+            | Self::SetViewInvoker { role, .. }
+            | Self::CloseView { role, .. }
+            | Self::ReassignOwned { role, .. }
+            | Self::DropOwned { role, .. }
+            | Self::DropRole { role } => Some(role),
+            Self::Revoke { target: Target::Database, from, .. } => from.iter().find_map(Recipient::role),
+            _ => None,
+        }
+    }
+
+    /// Whether what this action does includes something that the other does.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Grant { database, target, privileges, to: recipients, .. },
+                Self::Grant {
+                    database: other,
+                    target: target2,
+                    privileges: privileges2,
+                    to: recipients2,
+                    ..
+                },
+            )
+            | (
+                Self::Revoke { database, target, privileges, from: recipients, .. },
+                Self::Revoke {
+                    database: other,
+                    target: target2,
+                    privileges: privileges2,
+                    from: recipients2,
+                    ..
+                },
+            ) => {
+                database == other
+                    && !privileges.intersection(*privileges2).is_empty()
+                    && recipients.iter().any(|one| recipients2.contains(one))
+                    && target.split().iter().any(|one| target2.split().contains(one))
+            }
+            _ => self == other,
+        }
     }
 
     /// The same action on each of its objects alone, so that one that the server refuses does not cost the
@@ -373,27 +369,5 @@ impl Action {
             _ => unreachable!("only GRANT and REVOKE have a target"),
         }
         action
-    }
-}
-
-impl Target {
-    fn split(&self) -> Vec<Self> {
-        match self {
-            Self::Database | Self::Columns(..) => vec![self.clone()],
-            Self::Schemas(all) => all.iter().map(|one| Self::Schemas(vec![one.clone()])).collect(),
-            Self::Tables(all) => all.iter().map(|one| Self::Tables(vec![one.clone()])).collect(),
-            Self::Sequences(all) => all.iter().map(|one| Self::Sequences(vec![one.clone()])).collect(),
-            Self::Routines(all) => all.iter().map(|one| Self::Routines(vec![one.clone()])).collect(),
-        }
-    }
-}
-
-impl Recipient {
-    /// The role; `None` for PUBLIC.
-    pub const fn role(&self) -> Option<&Ident> {
-        match self {
-            Self::Public => None,
-            Self::Role(role) => Some(role),
-        }
     }
 }

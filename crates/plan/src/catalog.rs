@@ -307,11 +307,12 @@ pub struct DefaultAcl {
 
 /// What one role has in one database, beyond what [`Contents`] tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact as it was read")]
 pub struct Dependencies {
     /// Whether the database accepts connections.
     pub allow_connections: bool,
-    /// Owner of that database.
-    pub database_owner: Oid,
+    /// Owner of that database, who need not be one of [`Catalog::roles`].
+    pub database_owner: Option<(Oid, Ident)>,
     /// Whether the role owns anything in it.
     pub owns: bool,
     /// Whether anything else names the role there: privileges, default privileges, policies.
@@ -320,8 +321,10 @@ pub struct Dependencies {
     pub definer_routines: Vec<Routine>,
     /// Its views without `security_invoker`: they would read with the heir's rights.
     pub definer_views: Vec<Relation>,
-    /// Its views and routines that others were given something on.
-    pub exposed: Vec<OwnedObject>,
+    /// Its views and materialized views that others were given something on.
+    pub exposed: Vec<ExposedView>,
+    /// Whether something of it has a name that cannot be written, and is missing here.
+    pub unnameable: bool,
 }
 
 /// A function or procedure by signature.
@@ -333,23 +336,13 @@ pub struct Routine {
     pub arguments: Vec<QualifiedName>,
 }
 
-/// An object of a leaving role and who else may use it.
+/// A view of a leaving role and who else may use it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OwnedObject {
-    /// A view or materialized view.
-    View {
-        /// The view.
-        view: Relation,
-        /// Who was given something on it.
-        grantee: Oid,
-    },
-    /// A function or procedure.
-    Routine {
-        /// The routine.
-        routine: Routine,
-        /// Who may execute it.
-        grantee: Oid,
-    },
+pub struct ExposedView {
+    /// The view or materialized view.
+    pub view: Relation,
+    /// Who was given something on it.
+    pub grantee: Oid,
 }
 
 impl Catalog {

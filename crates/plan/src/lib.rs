@@ -17,14 +17,15 @@ mod planner;
 mod privilege;
 mod reserved;
 mod statement;
+mod target;
 pub mod testing;
 mod verifier;
 mod withheld;
 
-pub use action::{Action, Cause, DefaultChange, DefaultObject, Recipient, Site, Target};
+pub use action::{Action, Cause, Site};
 pub use catalog::{
-    Acl, AclId, AclItem, Catalog, ColumnGrant, Contents, Database, DefaultAcl, Dependencies, Membership, Oid,
-    OwnedObject, PasswordState, Relation, RelationGroup, RelationKind, Role, Routine, Schema, Server,
+    Acl, AclId, AclItem, Catalog, ColumnGrant, Contents, Database, DefaultAcl, Dependencies, ExposedView,
+    Membership, Oid, PasswordState, Relation, RelationGroup, RelationKind, Role, Routine, Schema, Server,
     ServerVersion,
 };
 pub use desired::{
@@ -36,5 +37,6 @@ pub use phase::Phase;
 pub use planner::{Plan, plan};
 pub use privilege::{Privilege, Privileges};
 pub use reserved::is_reserved;
+pub use target::{DefaultChange, DefaultObject, Recipient, Target};
 pub use verifier::{Verifier, VerifierError};
 pub use withheld::{Refusal, Withheld};

@@ -1,6 +1,6 @@
 //! The order of statements, in one place.
 
-use crate::action::{Action, DefaultChange, Target};
+use crate::{Action, DefaultChange, Target};
 
 /// When a statement runs; the variants stand in that order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,9 +55,9 @@ impl Action {
             | Self::AllowConnections { .. }
             | Self::Grant { target: Target::Database, .. }
             | Self::Revoke { target: Target::Database, .. } => Phase::DatabaseAccess,
-            Self::SetRoutineInvoker { .. }
-            | Self::SetViewInvoker { .. }
-            | Self::Revoke { target: Target::Routines(_), .. } => Phase::Disarm,
+            Self::SetRoutineInvoker { .. } | Self::SetViewInvoker { .. } | Self::CloseView { .. } => {
+                Phase::Disarm
+            }
             Self::ReassignOwned { .. } => Phase::Reassign,
             Self::Grant { .. } => Phase::Grants,
             Self::Revoke { .. } => Phase::Revokes,

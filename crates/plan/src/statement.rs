@@ -2,8 +2,7 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::action::{Action, DefaultChange, DefaultObject, Recipient, Target};
-use crate::{Ident, Literal, Relation, Routine};
+use crate::{Action, DefaultChange, DefaultObject, Ident, Literal, Recipient, Relation, Routine, Target};
 
 /// What stands for a verifier wherever a statement is shown.
 const REDACTED: &str = "…";
@@ -86,6 +85,7 @@ impl Display for Action {
             }
             Self::SetRoutineInvoker { routine, .. } => write!(f, "ALTER ROUTINE {routine} SECURITY INVOKER"),
             Self::SetViewInvoker { view, .. } => write!(f, "ALTER VIEW {view} SET (security_invoker = true)"),
+            Self::CloseView { view, from, .. } => write!(f, "REVOKE ALL ON TABLE {view} FROM {from} CASCADE"),
             Self::ReassignOwned { role, to, .. } => write!(f, "REASSIGN OWNED BY {role} TO {to}"),
             Self::DropOwned { role, .. } => write!(f, "DROP OWNED BY {role}"),
             Self::SetVerifier { role, .. } => f.write_str(&set_password(role, REDACTED)),
@@ -112,7 +112,6 @@ fn on(database: &Ident, target: &Target, privileges: &str) -> String {
                 privileges.split(", ").map(|privilege| format!("{privilege} ({columns})")).collect();
             format!("{} ON TABLE {relation}", each.join(", "))
         }
-        Target::Routines(routines) => format!("{privileges} ON ROUTINE {}", list(routines)),
     }
 }
 
@@ -142,7 +141,9 @@ impl Display for Relation {
 
 impl Display for Routine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({})", self.name, list(&self.arguments))
+        // With IN: a procedure of the same name may have OUT arguments of these types.
+        let arguments: Vec<_> = self.arguments.iter().map(|argument| format!("IN {argument}")).collect();
+        write!(f, "{}({})", self.name, arguments.join(", "))
     }
 }
 

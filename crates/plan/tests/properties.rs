@@ -250,10 +250,11 @@ proptest! {
 fn give_dependencies(builder: &mut Builder) {
     let catalog = &mut builder.catalog;
     let owner = catalog.database.as_ref().unwrap().owner;
+    let owner = Some((owner, catalog.roles[&owner].name.clone()));
     for oid in catalog.contents.as_ref().unwrap().owners.clone() {
         let found = plan::Dependencies {
             allow_connections: true,
-            database_owner: owner,
+            database_owner: owner.clone(),
             owns: true,
             named: true,
             ..plan::Dependencies::default()

@@ -192,6 +192,21 @@ SELECT pg_catalog.json_build_object(
         AND s.classid NOT IN (
           'pg_catalog.pg_default_acl'::pg_catalog.regclass, 'pg_catalog.pg_user_mapping'::pg_catalog.regclass
         )
+        -- What is temporary goes with its session.
+        AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_class c
+          WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = s.objid AND c.relpersistence = 't'
+        )
+        AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_proc p
+          JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname ~ '^pg_temp_'
+          WHERE s.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = s.objid
+        )
+        AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_type t
+          JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace AND n.nspname ~ '^pg_temp_'
+          WHERE s.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = s.objid
+        )
         AND s.dbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
     )
   ),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use plan::{
-    Access, Dependencies, Desired, Disposition, Ident, Oid, OwnedObject, QualifiedName, Relation,
+    Access, Dependencies, Desired, Disposition, ExposedView, Ident, Oid, QualifiedName, Relation,
     RelationKind, Role, Routine,
 };
 use sqlx::types::Json;
@@ -89,7 +89,7 @@ pub(crate) async fn dependencies(
         let is_covered = is_shared && found.contains_key(&role);
         let is_here = !is_shared && database == *here;
         if (concerned.everywhere && !is_covered) || is_here {
-            let database_owner = Oid(database_owner);
+            let database_owner = database_owner.and_then(|(oid, name)| Some((Oid(oid), ident(&name)?)));
             let blank =
                 Dependencies { allow_connections, database_owner, owns, named, ..Dependencies::default() };
             found.entry(role).or_default().insert(database, blank);
@@ -106,20 +106,30 @@ pub(crate) async fn owned(
 ) -> Result<BTreeMap<Oid, Role>, Error> {
     let query = sqlx::query_scalar(OWNED).bind(i64::from(role.0));
     let Json(reply): Json<OwnedReply> = session.scalar(query).await?;
-    found.definer_routines =
-        reply.definer_routines.into_iter().flatten().filter_map(|row| routine(&row)).collect();
-    found.definer_views = reply.definer_views.into_iter().flatten().filter_map(|row| view(&row)).collect();
-    let views = reply.exposed_views.into_iter().flatten().filter_map(|(row, grantee)| {
-        view(&row).map(|view| OwnedObject::View { view, grantee: Oid(grantee) })
-    });
-    let routines = reply.exposed_routines.into_iter().flatten().filter_map(|(row, grantee)| {
-        routine(&row).map(|routine| OwnedObject::Routine { routine, grantee: Oid(grantee) })
-    });
-    found.exposed = views.chain(routines).collect();
+    let routines = reply.definer_routines.iter().flatten().map(routine);
+    let views = reply.definer_views.iter().flatten().map(view);
+    let exposed = reply
+        .exposed_views
+        .iter()
+        .flatten()
+        .map(|(row, grantee)| Some(ExposedView { view: view(row)?, grantee: Oid(*grantee) }));
+    found.unnameable = [
+        take(routines, &mut found.definer_routines),
+        take(views, &mut found.definer_views),
+        take(exposed, &mut found.exposed),
+    ]
+    .contains(&false);
     found.definer_routines.sort_unstable();
     found.definer_views.sort_unstable();
     found.exposed.sort_unstable();
     Ok(roles(reply.roles.as_ref()))
+}
+
+/// Collects what has a name; false if something has none.
+fn take<T>(rows: impl Iterator<Item = Option<T>>, into: &mut Vec<T>) -> bool {
+    let (mut all, mut named) = (0, 0);
+    into.extend(rows.inspect(|_| all += 1).flatten().inspect(|_| named += 1));
+    all == named
 }
 
 fn routine((schema, name, arguments): &RoutineRow) -> Option<Routine> {

@@ -7,7 +7,11 @@ SELECT pg_catalog.json_build_array(
   s.dbid = 0,
   d.datname,
   pg_catalog.bool_and(d.datallowconn AND d.datconnlimit <> -2),
-  pg_catalog.min(d.datdba::pg_catalog.int8),
+  (
+    SELECT pg_catalog.json_build_array(t.oid::pg_catalog.int8, t.rolname)
+    FROM pg_catalog.pg_roles t
+    WHERE t.oid = d.datdba
+  ),
   pg_catalog.bool_or(o.owns),
   pg_catalog.bool_or(NOT o.owns)
 )
@@ -25,5 +29,5 @@ WHERE r.rolname = ANY ($1)
   AND NOT (s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND (
     s.deptype = 'o' OR s.objid = (SELECT t.oid FROM pg_catalog.pg_database t WHERE t.datname = $3)
   ))
-GROUP BY r.oid, s.dbid = 0, d.datname
+GROUP BY r.oid, s.dbid = 0, d.datname, d.datdba
 ORDER BY s.dbid = 0

@@ -3,8 +3,7 @@
 WITH
 routine AS MATERIALIZED (
   SELECT
-    p.oid, n.nspname AS schema, p.proname AS name, p.prosecdef AS definer,
-    coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) AS acl,
+    n.nspname AS schema, p.proname AS name, p.prosecdef AS definer,
     (
       SELECT pg_catalog.json_agg(pg_catalog.json_build_array(tn.nspname, t.typname) ORDER BY a.place)
       FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY AS a (type, place)
@@ -40,16 +39,6 @@ SELECT pg_catalog.json_build_object(
     FROM view v
     WHERE v.definer
   ),
-  'exposed_routines', (
-    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
-      pg_catalog.json_build_array(r.schema, r.name, r.arguments), a.grantee::pg_catalog.int8
-    ))
-    FROM routine r
-    CROSS JOIN LATERAL (
-      SELECT DISTINCT x.grantee FROM pg_catalog.aclexplode(r.acl) x
-    ) a
-    WHERE a.grantee <> $1::pg_catalog.int8::pg_catalog.oid
-  ),
   'exposed_views', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
       pg_catalog.json_build_array(v.schema, v.name, v.kind), a.grantee::pg_catalog.int8
@@ -74,9 +63,6 @@ SELECT pg_catalog.json_build_object(
       'expires', coalesce(pg_catalog.isfinite(r.rolvaliduntil), false)
     ))
     FROM pg_catalog.pg_roles r
-    WHERE r.oid = ANY (ARRAY(
-      SELECT a.grantee FROM routine, pg_catalog.aclexplode(routine.acl) a
-      UNION SELECT a.grantee FROM view, pg_catalog.aclexplode(view.acl) a
-    ))
+    WHERE r.oid = ANY (ARRAY(SELECT a.grantee FROM view, pg_catalog.aclexplode(view.acl) a))
   )
 )

@@ -1,6 +1,7 @@
 -- What all databases share, as far as one database is concerned: the roles asked for, the database, memberships.
 -- Any database, any role, versions 13 and later; one row of JSON. The time follows these roles, not the server's:
--- roles are found by name or number. (Only the owners of databases have no index.)
+-- roles are found by name or number. (Only the owners of databases have no index.) A comment that is far longer than
+-- ours is not read: the owner of a database can write one of any size.
 -- $1: roles asked for, $2: database, $3: leaving roles, $4 and $5: settings for the session, names and values.
 asked AS MATERIALIZED (
   SELECT r.oid
@@ -113,7 +114,7 @@ SELECT pg_catalog.json_build_object(
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'oid', r.oid::pg_catalog.int8,
       'comment', (
-        SELECT c.description
+        SELECT CASE WHEN pg_catalog.octet_length(c.description) <= 8192 THEN c.description END
         FROM pg_catalog.pg_shdescription c
         WHERE c.objoid = r.oid AND c.classoid = 'pg_catalog.pg_authid'::pg_catalog.regclass
       ),
@@ -140,7 +141,7 @@ SELECT pg_catalog.json_build_object(
       'allow_connections', base.datallowconn,
       'invalid', base.datconnlimit = -2,
       'comment', (
-        SELECT c.description
+        SELECT CASE WHEN pg_catalog.octet_length(c.description) <= 8192 THEN c.description END
         FROM pg_catalog.pg_shdescription c
         WHERE c.objoid = base.oid AND c.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass
       ),

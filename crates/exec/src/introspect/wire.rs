@@ -32,14 +32,13 @@ pub(super) struct ContentsReply {
 pub(super) struct OwnedReply {
     pub(super) definer_routines: Option<Vec<RoutineRow>>,
     pub(super) definer_views: Option<Vec<ViewRow>>,
-    pub(super) exposed_routines: Option<Vec<(RoutineRow, u32)>>,
     pub(super) exposed_views: Option<Vec<(ViewRow, u32)>>,
     pub(super) roles: Option<Vec<RoleRow>>,
 }
 
-/// A row of `dependencies.sql`: role, whether on shared objects, database, whether it can be entered, its owner,
-/// whether the role owns something there, whether something else names it there.
-pub(super) type DependencyRow = (u32, bool, String, bool, u32, bool, bool);
+/// A row of `dependencies.sql`: role, whether on shared objects, database, whether it can be entered, its owner's
+/// number and name, whether the role owns something there, whether something else names it there.
+pub(super) type DependencyRow = (u32, bool, String, bool, Option<(u32, String)>, bool, bool);
 
 /// Number, name, owner, and place of the list.
 pub(super) type SchemaRow = (u32, String, u32, usize);

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use exec::{Applied, End};
-use plan::{Action, Disposition, Leaving, Refused, testing::ident};
-use testbed::{eventually, postgres::run};
+use plan::{Action, Desired, Disposition, Ident, Leaving, Refused, testing::ident};
+use testbed::{
+    eventually,
+    postgres::{fetch_text, run},
+    unique,
+};
 
-use crate::support::{Admin, MAJORS, by_hand, place};
+use crate::support::{Admin, MAJORS, by_hand, place, sql};
 
 #[tokio::test]
 async fn a_database_with_users_is_made_and_the_second_plan_is_empty() {
@@ -25,6 +29,14 @@ async fn a_database_with_users_is_made_and_the_second_plan_is_empty() {
             place.converge(&desired).await;
         }
     }
+}
+
+/// The role is wanted no more.
+fn leave(desired: &mut Desired, role: &Ident) {
+    let login = desired.logins.remove(role).unwrap();
+    desired.grantees.remove(role);
+    let leaving = Leaving { claim: login.claim, recorded: None, disposition: Disposition::Drop };
+    desired.leaving.insert(role.clone(), leaving);
 }
 
 #[tokio::test]
@@ -46,10 +58,7 @@ async fn a_leaving_role_hands_over_what_it_owns_in_every_database() {
                 .connect(place.database.as_str(), writer.as_str(), place.secrets.0[writer].expose())
                 .await
                 .unwrap();
-            let login = desired.logins.remove(writer).unwrap();
-            desired.grantees.remove(writer);
-            let leaving = Leaving { claim: login.claim, recorded: None, disposition: Disposition::Drop };
-            desired.leaving.insert(writer.clone(), leaving);
+            leave(&mut desired, writer);
             let catalog = place.converge(&desired).await;
             assert_eq!(catalog.role(writer), None);
             assert!(run(&mut session, "SELECT 1").await.is_err(), "its session goes on");
@@ -59,6 +68,45 @@ async fn a_leaving_role_hands_over_what_it_owns_in_every_database() {
             assert_eq!(place.ask(definer).await.as_deref(), Some("f"));
         }
     }
+}
+
+#[tokio::test]
+async fn a_leaving_role_cannot_hide_a_definer_procedure_behind_another() {
+    // Procedures have OUT arguments since 14.
+    for major in MAJORS.into_iter().filter(|major| *major > 13) {
+        let place = place(major, Admin::Superuser).await;
+        let mut desired = place.desired();
+        place.converge(&desired).await;
+        let made = "CREATE PROCEDURE public.evil(a int) SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'; \
+                    CREATE PROCEDURE public.evil(OUT a int) SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'; \
+                    CREATE PROCEDURE public.evil(VARIADIC a int[]) SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'; \
+                    CREATE PROCEDURE public.evil(INOUT a text) SECURITY DEFINER LANGUAGE sql AS 'SELECT a'";
+        place.sql_as(&place.writer, made).await.unwrap();
+        leave(&mut desired, &place.writer);
+        assert_eq!(place.converge(&desired).await.role(&place.writer), None);
+        let definers = "SELECT count(*) FROM pg_proc WHERE proname = 'evil' AND prosecdef";
+        assert_eq!(place.ask(definers).await.as_deref(), Some("0"), "on {}", place.postgres);
+    }
+}
+
+#[tokio::test]
+async fn what_a_leaving_role_made_elsewhere_goes_to_the_owner_there() {
+    let place = place(17, Admin::Superuser).await;
+    let mut desired = place.desired();
+    place.converge(&desired).await;
+    let (other, host) = (unique("other"), unique("host"));
+    sql(place.postgres, "postgres", format!("CREATE ROLE {host}")).await;
+    sql(place.postgres, "postgres", format!("CREATE DATABASE {other} OWNER {host}")).await;
+    let made = format!(
+        "CREATE TABLE public.left_behind (); ALTER TABLE public.left_behind OWNER TO {}",
+        place.writer
+    );
+    sql(place.postgres, &other, made).await;
+    leave(&mut desired, &place.writer);
+    assert_eq!(place.converge(&desired).await.role(&place.writer), None);
+    let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'left_behind'";
+    let owner = fetch_text(&mut place.postgres.admin(&other).await, owner).await.unwrap();
+    assert_eq!(owner.as_deref(), Some(host.as_str()));
 }
 
 #[tokio::test]

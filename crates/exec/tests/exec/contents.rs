@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use expect_test::expect;
-use plan::{Acl, Catalog, Desired, Disposition, Leaving, Oid, OwnedObject, PasswordState, testing::ident};
+use plan::{Acl, Catalog, Desired, Disposition, ExposedView, Leaving, Oid, PasswordState, testing::ident};
 use testbed::{postgres::run, unique};
 
 use crate::support::{Admin, MAJORS, Place, place, read, server, sql};
@@ -268,12 +268,12 @@ async fn what_a_leaving_role_has_is_found_in_every_database() {
         assert!(there.owns && there.named && there.allow_connections, "{there:?}");
         assert_eq!(
             there.definer_routines[0].to_string(),
-            r#""s"."f"("pg_catalog"."int4", "pg_catalog"."_text")"#
+            r#""s"."f"(IN "pg_catalog"."int4", IN "pg_catalog"."_text")"#
         );
         assert_eq!(there.definer_views[0].to_string(), r#""s"."v""#);
         let reader = catalog.role_oid(&place.reader).unwrap();
         assert!(
-            matches!(&there.exposed[..], [OwnedObject::View { grantee, .. }] if *grantee == reader),
+            matches!(&there.exposed[..], [ExposedView { grantee, .. }] if *grantee == reader),
             "{there:?}"
         );
         let closed = &found[&ident(&closed)];
@@ -324,6 +324,26 @@ async fn a_reader_that_owns_something_is_looked_at() {
     assert!(catalog.dependencies[&reader][&place.database].owns);
     let catalog = place.converge(&desired).await;
     assert!(catalog.dependencies.is_empty(), "{:?}", catalog.dependencies);
+}
+
+#[tokio::test]
+async fn what_a_reader_has_temporarily_is_its_own() {
+    for major in MAJORS {
+        let place = place(major, Admin::Superuser).await;
+        let desired = place.desired();
+        place.converge(&desired).await;
+        let password = place.secrets.0[&place.reader].expose();
+        let session = place.postgres.connect(place.database.as_str(), place.reader.as_str(), password).await;
+        let mut session = session.unwrap();
+        let made = "CREATE TEMPORARY TABLE mine (id serial); CREATE TYPE pg_temp.pair AS (a int, b int); \
+                    CREATE FUNCTION pg_temp.one() RETURNS int LANGUAGE sql AS 'SELECT 1'";
+        run(&mut session, made).await.unwrap();
+        let mut sessions = place.sessions();
+        let catalog = sessions.read(&desired).await.unwrap();
+        assert_eq!(plan::plan(&desired, &catalog).actions, [], "on {}", place.postgres);
+        sessions.close().await;
+        run(&mut session, "INSERT INTO mine DEFAULT VALUES").await.unwrap();
+    }
 }
 
 #[tokio::test]

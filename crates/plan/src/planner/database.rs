@@ -247,6 +247,15 @@ fn push_subjects(view: &View<'_>, acl: &Acl, plan: &mut Plan) {
     }
 }
 
+/// A role that is dropped loses its access to the database.
+pub(super) fn push_departure(view: &View<'_>, oid: Oid, name: &Ident, plan: &mut Plan) {
+    let Some(found) = &view.catalog.database else { return };
+    let acl = transferred(view, found);
+    for (grantor, privileges) in by_grantor(view, &acl, oid, acl.of(oid)) {
+        push_revoke(view, Recipient::Role(name.clone()), privileges, grantor, plan);
+    }
+}
+
 /// The surplus split by who gave it; `None` where that is the owner, as whom a superuser revokes.
 fn by_grantor(
     view: &View<'_>,

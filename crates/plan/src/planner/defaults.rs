@@ -61,7 +61,8 @@ pub(super) fn push_defaults(view: &View<'_>, contents: &Contents, plan: &mut Pla
                 plan.withheld.push(Withheld::NotPermitted { role, object, privileges: missing });
             }
         }
-        for row in found.keys() {
+        // What a creator has on its own objects stands in its global entries as well, and is its own.
+        for row in found.keys().filter(|row| row.0 != subject.name) {
             let wanted_here = wanted.get(row).copied().unwrap_or_default();
             let surplus = held_in(&found, subject, *row).without(wanted_here);
             add_surplus(view, *row, subject, surplus, &wanted, &mut changes, plan);

@@ -1,12 +1,13 @@
 //! Roles on their way out, and readers that still own something.
 
 use super::Plan;
+use super::database::Verdict;
 use super::roles::untouchable;
 use super::view::View;
 use crate::marker::{Ownership, comment_with};
 use crate::{
-    Action, Dependencies, Disposition, Ident, Leaving, Marker, Oid, Origin, OwnedObject, Privilege,
-    Privileges, Recipient, Refusal, RelationKind, Role, Target, Withheld,
+    Action, Dependencies, Disposition, ExposedView, Ident, Leaving, Marker, Oid, Origin, Recipient, Refusal,
+    Relation, RelationKind, Role, Withheld,
 };
 
 /// The role, if it is there and ours to let go.
@@ -51,8 +52,11 @@ pub(super) fn foreign_database<'a>(view: &View<'_>, role: &'a Role) -> Option<&'
 
 /// What every leaving role still needs.
 pub(super) fn push_leaving(view: &View<'_>, plan: &mut Plan) {
+    let is_replaced = matches!(view.verdict, Verdict::Ours(_));
     for (name, leaving) in &view.desired.leaving {
         match judge(view, name, leaving) {
+            // Its successor may not be used: it stays the owner.
+            _ if leaving.disposition == Disposition::DropIfCreated && !is_replaced => (),
             Some((_, role, origin)) if leaving.disposition == Disposition::Release => {
                 push_release(role, leaving, origin, plan);
             }
@@ -90,19 +94,30 @@ fn push_drop(view: &View<'_>, oid: Oid, found: &Role, plan: &mut Plan) {
         plan.withheld.push(Withheld::CannotLeave { role, reason });
         return;
     }
+    super::database::push_departure(view, oid, &role, plan);
     let mut can_go = true;
     for (database, dependencies) in view.catalog.dependencies.get(&oid).into_iter().flatten() {
-        if dependencies.allow_connections {
+        let Some(obstacle) = obstacle(dependencies) else {
             push_departure(view, &role, database, dependencies, plan);
-        } else {
-            can_go = false;
-            let reason =
-                format!("it has something in database {database}, which does not accept connections");
-            plan.withheld.push(Withheld::CannotLeave { role: role.clone(), reason });
-        }
+            continue;
+        };
+        can_go = false;
+        let reason = format!("it has something in database {database}, {obstacle}");
+        plan.withheld.push(Withheld::CannotLeave { role: role.clone(), reason });
     }
     if can_go {
         plan.actions.push(Action::DropRole { role });
+    }
+}
+
+/// Why what the role has in a database cannot be given away.
+const fn obstacle(found: &Dependencies) -> Option<&'static str> {
+    if !found.allow_connections {
+        Some("which does not accept connections")
+    } else if found.unnameable {
+        Some("with a name that is too long in UTF-8: rename it")
+    } else {
+        None
     }
 }
 
@@ -111,8 +126,10 @@ fn push_departure(view: &View<'_>, role: &Ident, database: &Ident, found: &Depen
     if found.owns {
         let owner = match view.database_owner() {
             Some(owner) if *database == view.desired.database => owner,
-            _ if view.can_act_as(found.database_owner) => view.name(found.database_owner),
-            _ => view.name(view.catalog.server.admin),
+            _ => match &found.database_owner {
+                Some((oid, name)) if view.can_act_as(*oid) => name,
+                Some(_) | None => view.name(view.catalog.server.admin),
+            },
         };
         push_disarm(view, role, database, found, plan);
         plan.actions.push(Action::ReassignOwned {
@@ -133,6 +150,11 @@ pub(super) fn push_downgrades(view: &View<'_>, plan: &mut Plan) {
         let stays = view.subjects.iter().any(|subject| subject.oid == Some(*oid));
         let found = view.catalog.dependencies.get(oid).and_then(|found| found.get(&view.desired.database));
         let (true, Some(found)) = (stays, found) else { continue };
+        if let Some(obstacle) = obstacle(found) {
+            let reason = format!("it has something in database {}, {obstacle}", view.desired.database);
+            plan.withheld.push(Withheld::CannotLeave { role: role.clone(), reason });
+            continue;
+        }
         push_disarm(view, role, &view.desired.database, found, plan);
         let to = view.name(*heir).clone();
         plan.actions.push(Action::ReassignOwned {
@@ -146,19 +168,17 @@ pub(super) fn push_downgrades(view: &View<'_>, plan: &mut Plan) {
 /// What runs with its owner's rights must not gain those of the heir: routines and, where the version can, views
 /// run with the caller's from now on; what cannot be changed so is closed to all that no resource gives access.
 fn push_disarm(view: &View<'_>, role: &Ident, database: &Ident, found: &Dependencies, plan: &mut Plan) {
-    let (database, role) = (|| database.clone(), || role.clone());
+    let (here, role) = (|| database.clone(), || role.clone());
     for routine in found.definer_routines.iter().cloned() {
-        plan.actions.push(Action::SetRoutineInvoker { database: database(), role: role(), routine });
+        plan.actions.push(Action::SetRoutineInvoker { database: here(), role: role(), routine });
     }
     let has_invoker_views = view.catalog.server.version.major() >= 15;
     for relation in found.definer_views.iter().filter(|_| has_invoker_views).cloned() {
-        plan.actions.push(Action::SetViewInvoker { database: database(), role: role(), view: relation });
+        plan.actions.push(Action::SetViewInvoker { database: here(), role: role(), view: relation });
     }
-    for exposed in &found.exposed {
-        let OwnedObject::View { view: relation, grantee } = exposed else { continue };
+    for ExposedView { view: relation, grantee } in &found.exposed {
         let is_disarmed = has_invoker_views && relation.kind == RelationKind::View;
-        let is_entitled = view.subjects.iter().any(|subject| subject.oid == Some(*grantee));
-        if is_disarmed || is_entitled {
+        if is_disarmed || is_entitled(view, *grantee, database, relation) {
             continue;
         }
         let from = if *grantee == Oid::PUBLIC {
@@ -166,16 +186,16 @@ fn push_disarm(view: &View<'_>, role: &Ident, database: &Ident, found: &Dependen
         } else {
             Recipient::Role(view.name(*grantee).clone())
         };
-        plan.actions.push(Action::Revoke {
-            database: database(),
-            target: Target::Tables(vec![relation.clone()]),
-            privileges: Privileges::READ_WRITE.union(Privileges::of(&[
-                Privilege::Truncate,
-                Privilege::References,
-                Privilege::Trigger,
-            ])),
-            from: vec![from],
-            grantor: None,
-        });
+        plan.actions.push(Action::CloseView { database: here(), role: role(), view: relation.clone(), from });
     }
+}
+
+/// Whether a resource gives the role access to whatever is in this schema.
+fn is_entitled(view: &View<'_>, grantee: Oid, database: &Ident, relation: &Relation) -> bool {
+    *database == view.desired.database
+        && view.subjects.iter().any(|subject| {
+            subject.oid == Some(grantee)
+                && subject.access.is_some()
+                && subject.schemas.includes(&relation.name.schema)
+        })
 }

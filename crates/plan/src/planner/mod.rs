@@ -10,7 +10,9 @@ mod roles;
 mod schemas;
 mod view;
 
-use crate::{Action, Catalog, Desired, Phase, Site, Withheld};
+use std::collections::BTreeSet;
+
+use crate::{Action, Catalog, Desired, Ident, Phase, Site, Withheld};
 use view::View;
 
 /// What to do, in order, and what is left out.
@@ -69,6 +71,9 @@ fn position(action: &Action) -> (u8, &str, Phase) {
 }
 
 /// A statement that the server refused is tried on each of its objects alone; what is refused then is withheld.
+///
+/// A role that cannot give away one thing keeps everything: what is not disarmed must not go to its heir, and what
+/// was not given away must not be dropped.
 fn withhold_refused(desired: &Desired, plan: &mut Plan) {
     if desired.refused.is_empty() {
         return;
@@ -80,15 +85,38 @@ fn withhold_refused(desired: &Desired, plan: &mut Plan) {
             .find(|refused| refused.action == *action)
             .map(|refused| refused.message.clone())
     };
+    let mut held = BTreeSet::new();
     let mut pending: Vec<_> = std::mem::take(&mut plan.actions).into_iter().rev().collect();
     while let Some(action) = pending.pop() {
-        match message(&action) {
-            None => plan.actions.push(action),
-            Some(message) => match action.split() {
-                parts if parts.is_empty() => plan.withheld.push(Withheld::Refused { action, message }),
-                parts => pending.extend(parts.into_iter().rev()),
-            },
+        let Some(message) = message(&action) else {
+            plan.actions.push(action);
+            continue;
+        };
+        let parts = action.split();
+        if !parts.is_empty() {
+            pending.extend(parts.into_iter().rev());
+            continue;
         }
+        let departing = action.departing_role().cloned();
+        plan.withheld.push(match departing.clone().filter(|role| desired.leaving.contains_key(role)) {
+            Some(role) => {
+                let reason = format!("the server refused {action}: {message}");
+                Withheld::CannotLeave { role, reason }
+            }
+            None => Withheld::Refused { action, message },
+        });
+        held.extend(departing);
+    }
+    plan.actions.retain(|action| !held.iter().any(|role| departs(action, role)));
+}
+
+/// Whether the action gives away or drops what a role owns, or the role.
+fn departs(action: &Action, leaving: &Ident) -> bool {
+    match action {
+        Action::ReassignOwned { role, .. } | Action::DropOwned { role, .. } | Action::DropRole { role } => {
+            role == leaving
+        }
+        _ => false,
     }
 }
 

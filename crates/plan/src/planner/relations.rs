@@ -126,7 +126,8 @@ impl Place<'_> {
 
 /// Who has to take a privilege back: `None` when a superuser or the owner can, because the owner gave it.
 pub(super) fn third_grantor(view: &View<'_>, grantor: Oid, owner: Oid) -> Option<Ident> {
-    (view.owner_after(grantor) != view.owner_after(owner)).then(|| view.name(grantor).clone())
+    // What an owner gave moves with what it owns, and nothing else does.
+    (grantor != owner).then(|| view.name(grantor).clone())
 }
 
 /// Privileges on single columns that go beyond what the subject has on the whole relation.

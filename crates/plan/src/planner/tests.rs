@@ -6,8 +6,8 @@ use expect_test::{Expect, expect};
 
 use crate::testing::{Builder, claim, converge, desired, ident, login};
 use crate::{
-    Access, Action, Cause, DefaultObject, Dependencies, Desired, Disposition, Grantee, Leaving, Managed, Oid,
-    OwnedObject, PasswordState, Privilege, Privileges, Prune, Recipient, Refused, Relation, RelationKind,
+    Access, Action, Cause, DefaultObject, Dependencies, Desired, Disposition, ExposedView, Grantee, Leaving,
+    Managed, Oid, PasswordState, Privilege, Privileges, Prune, Recipient, Refused, Relation, RelationKind,
     Routine, Schemas, Target, plan,
 };
 
@@ -360,8 +360,13 @@ fn a_downgraded_writer_gives_away_what_it_made_and_reads_it_from_then_on() {
         name: crate::QualifiedName { schema: ident("public"), name: ident("elevate") },
         arguments: Vec::new(),
     };
-    let found =
-        Dependencies { owns: true, named: true, definer_routines: vec![routine], ..Dependencies::default() };
+    let found = Dependencies {
+        allow_connections: true,
+        owns: true,
+        named: true,
+        definer_routines: vec![routine],
+        ..Dependencies::default()
+    };
     builder.catalog.dependencies.entry(writer).or_default().insert(ident("app"), found);
     check(
         &desired(&["writer read", "other read"]),
@@ -412,15 +417,15 @@ fn a_leaving_user_is_shut_out_emptied_and_dropped() {
     let owner = builder.oid("owner");
     let here = Dependencies {
         allow_connections: true,
-        database_owner: owner,
+        database_owner: Some((owner, ident("owner"))),
         owns: true,
         named: true,
         definer_views: vec![view.clone()],
-        exposed: vec![OwnedObject::View { view, grantee: Oid::PUBLIC }],
+        exposed: vec![ExposedView { view, grantee: Oid::PUBLIC }],
         ..Dependencies::default()
     };
     let elsewhere = Dependencies {
-        database_owner: Oid(10),
+        database_owner: Some((Oid(10), ident("postgres"))),
         definer_views: Vec::new(),
         exposed: Vec::new(),
         ..here.clone()
@@ -437,6 +442,7 @@ fn a_leaving_user_is_shut_out_emptied_and_dropped() {
         expect![[r#"
             ALTER ROLE "writer" NOLOGIN
             SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE usename = 'writer' AND pid <> pg_catalog.pg_backend_pid()
+            REVOKE CONNECT, TEMPORARY ON DATABASE "app" FROM "writer"
             ALTER VIEW "public"."window" SET (security_invoker = true)
             REASSIGN OWNED BY "writer" TO "owner"
             DROP OWNED BY "writer"
@@ -454,7 +460,7 @@ fn a_former_owner_that_we_made_is_dropped_after_handing_over() {
     let owner = builder.oid("owner");
     let here = Dependencies {
         allow_connections: true,
-        database_owner: owner,
+        database_owner: Some((owner, ident("owner"))),
         owns: true,
         ..Dependencies::default()
     };
@@ -479,6 +485,68 @@ fn a_former_owner_that_we_made_is_dropped_after_handing_over() {
             ALTER ROLE "heir" LOGIN
             DROP ROLE "owner"
         "#]],
+    );
+}
+
+/// The owner is to be replaced by somebody else, and owns what is in the database.
+fn with_heir(heir: &str) -> (Desired, Builder) {
+    let mut builder = Builder::provisioned(17, &desired(&[])).table("public", "orders", "owner");
+    let owner = builder.oid("owner");
+    let here = Dependencies { allow_connections: true, owns: true, ..Dependencies::default() };
+    builder.catalog.dependencies.insert(owner, [(ident("app"), here)].into());
+    let mut wanted = desired(&[]);
+    wanted.logins = [(ident(heir), login(heir))].into();
+    if let Managed::Yes { owner, .. } = &mut wanted.managed {
+        *owner = ident(heir);
+    }
+    wanted.leaving.insert(ident("owner"), leaving(Disposition::DropIfCreated, "owner"));
+    (wanted, builder)
+}
+
+#[test]
+fn a_new_owner_that_may_not_be_used_changes_nothing() {
+    let (wanted, builder) = with_heir("dba");
+    check(
+        &wanted,
+        &builder.role("dba").with_role("dba", |role| role.superuser = true),
+        expect![[r#"
+        -- role "dba" is not touched: it is a superuser
+        -- database "app" is not touched: its owner role may not be used
+    "#]],
+    );
+}
+
+#[test]
+fn what_cannot_be_given_away_is_not_dropped() {
+    let (wanted, builder) = with_heir("heir");
+    let found = plan(&wanted, &builder.catalog);
+    let refused = found.actions.iter().find(|action| matches!(action, Action::ReassignOwned { .. }));
+    let refused = Refused { action: refused.unwrap().clone(), message: "no".into() };
+    let found = plan(&Desired { refused: vec![refused], ..wanted }, &builder.catalog);
+    let departs = |action: &&Action| matches!(action, Action::DropOwned { .. } | Action::DropRole { .. });
+    assert_eq!(found.actions.iter().find(departs), None);
+    let withheld: Vec<_> = found.withheld.iter().map(ToString::to_string).collect();
+    expect![[r#"
+        [
+            "role \"owner\" cannot go: the server refused REASSIGN OWNED BY \"owner\" TO \"heir\": no",
+        ]
+    "#]]
+    .assert_debug_eq(&withheld);
+}
+
+#[test]
+fn a_user_that_only_may_connect_leaves_without_a_rest() {
+    let builder = Builder::provisioned(17, &desired(&["reader read none"]));
+    let mut wanted = desired(&[]);
+    wanted.leaving.insert(ident("reader"), leaving(Disposition::Drop, "reader"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        ALTER ROLE "reader" NOLOGIN
+        REVOKE CONNECT, TEMPORARY ON DATABASE "app" FROM "reader"
+        DROP ROLE "reader"
+    "#]],
     );
 }
 

@@ -59,9 +59,9 @@ impl<'a> View<'a> {
 
     /// The owner that the database has or is about to get.
     pub(super) fn database_owner(&self) -> Option<&'a Ident> {
-        match &self.desired.managed {
-            Managed::Yes { owner, .. } => Some(owner),
-            Managed::Released { .. } | Managed::No => {
+        match (&self.desired.managed, self.verdict) {
+            (Managed::Yes { owner, .. }, Verdict::Ours(_)) => Some(owner),
+            (Managed::Yes { .. } | Managed::Released { .. } | Managed::No, _) => {
                 self.catalog.database.as_ref().map(|database| self.name(database.owner))
             }
         }

@@ -1,6 +1,6 @@
 //! What GRANT, REVOKE and ALTER … OWNER do to an access control list.
 
-use crate::{Acl, AclItem, Oid, Privileges};
+use crate::{Acl, AclItem, DefaultObject, Oid, Privilege, Privileges};
 
 /// What ALTER … OWNER does to a list: the former owner's entries become the new one's.
 pub(super) fn hand_over(acl: &mut Acl, before: Oid, after: Oid) {
@@ -29,4 +29,20 @@ pub(super) fn take(acl: &mut Acl, grantor: Oid, grantee: Oid, privileges: Privil
 
 pub(super) fn item(grantee: Oid, grantor: Oid, privileges: Privileges) -> AclItem {
     AclItem { grantee, grantor, privileges, grantable: Privileges::NONE }
+}
+
+/// What an owner has on its objects.
+pub(super) fn owned(object: DefaultObject) -> Privileges {
+    match object {
+        DefaultObject::Tables => Privileges::READ_WRITE.union(Privileges::of(&[
+            Privilege::Truncate,
+            Privilege::References,
+            Privilege::Trigger,
+        ])),
+        DefaultObject::Sequences => Privileges::of(&[Privilege::Select, Privilege::Update, Privilege::Usage]),
+        DefaultObject::Schemas => Privileges::of(&[Privilege::Create, Privilege::Usage]),
+        DefaultObject::Routines => Privileges::of(&[Privilege::Execute]),
+        DefaultObject::Types => Privileges::of(&[Privilege::Usage]),
+        DefaultObject::LargeObjects => Privileges::of(&[Privilege::Select, Privilege::Update]),
+    }
 }

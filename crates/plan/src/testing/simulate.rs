@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::lists::{give, hand_over, item, take};
+use super::lists::{give, hand_over, item, owned, take};
 use crate::{
     Acl, AclId, Action, Catalog, Contents, Database, DefaultAcl, DefaultChange, DefaultObject, Ident,
     Membership, Oid, PasswordState, Privilege, Privileges, Recipient, Relation, RelationGroup, RelationKind,
@@ -74,6 +74,11 @@ pub fn simulate(catalog: &mut Catalog, database: &Ident, action: &Action) {
         }
         Action::SetViewInvoker { database, role, view } => {
             dependencies_mut(catalog, role, database).definer_views.retain(|present| present != view);
+        }
+        Action::CloseView { database, role, view, from } => {
+            let grantee = recipient(catalog, from);
+            let found = dependencies_mut(catalog, role, database);
+            found.exposed.retain(|exposed| exposed.view != *view || exposed.grantee != grantee);
         }
         Action::ReassignOwned { database: place, role, to } => {
             reassign(catalog, place == database, place, role, to);
@@ -228,20 +233,6 @@ fn each_acl(
                     || !grantees.contains(&found.item.grantee)
             });
         }
-        Target::Routines(_) => (),
-    }
-    forget_exposure(catalog, target, &grantees);
-}
-
-fn forget_exposure(catalog: &mut Catalog, target: &Target, grantees: &[Oid]) {
-    let Target::Tables(relations) = target else { return };
-    for found in catalog.dependencies.values_mut().flat_map(|databases| databases.values_mut()) {
-        found.exposed.retain(|exposed| match exposed {
-            crate::OwnedObject::View { view, grantee } => {
-                !relations.contains(view) || !grantees.contains(grantee)
-            }
-            crate::OwnedObject::Routine { .. } => true,
-        });
     }
 }
 
@@ -289,7 +280,10 @@ fn alter_default(
 ) {
     let is_row = |row: &DefaultAcl| (row.creator, row.schema, row.object) == (creator, schema, object);
     if !contents.defaults.iter().any(is_row) {
-        contents.defaults.push(DefaultAcl { creator, schema, object, acl: Acl::default() });
+        // A global entry replaces the built-in default, and begins as that.
+        let own = item(creator, creator, owned(object));
+        let acl = Acl(schema.is_none().then_some(own).into_iter().collect());
+        contents.defaults.push(DefaultAcl { creator, schema, object, acl });
     }
     let row = contents.defaults.iter_mut().find(|row| is_row(row)).expect("just made");
     match change {
