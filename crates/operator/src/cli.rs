@@ -6,7 +6,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exec::{Password, Server, SslMode, Tls};
 use plan::Ident;
@@ -16,7 +16,7 @@ use crate::settings::Settings;
 
 /// Provisions PostgreSQL databases, users and Secrets for `PostgresDatabase` and `PostgresUser` resources.
 ///
-/// Every flag has an environment variable. All defaults work in a pod.
+/// Every flag has an environment variable. All defaults work in a pod; elsewhere KUBECONFIG leads to the cluster.
 #[derive(Parser)]
 #[command(name = "postgres-provisioner", version, disable_version_flag = true, max_term_width = 110)]
 pub struct Cli {
@@ -151,7 +151,7 @@ impl Cli {
     ) -> Result<Command, Error> {
         let cli = Self::try_parse_from(args).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
-            _ => Error::Usage(first_line(&error.to_string())),
+            _ => Error::Usage(one_line(&error)),
         })?;
         Ok(match cli.command {
             None | Some(Subcommands::Run) => Command::Run(Box::new(cli.run)),
@@ -228,9 +228,18 @@ fn password(text: &str) -> Result<Password, std::convert::Infallible> {
     Ok(Password::new(text))
 }
 
-fn first_line(message: &str) -> String {
+/// What is wrong, and the variable that stands for the flag: in a pod, nobody gave one.
+fn one_line(error: &clap::Error) -> String {
+    let message = error.to_string();
     let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    line.trim_start_matches("error: ").to_owned()
+    let line = line.trim_start_matches("error: ");
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) if flag.starts_with("--") => {
+            let name = flag.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default();
+            format!("{}: {line}", name.replace('-', "_").to_ascii_uppercase())
+        }
+        _ => line.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -153,6 +153,9 @@ reasons! {
     SecretConflict, Class::NeedsPerson,
         "The Secret exists and is somebody else's. It was not touched.",
         "Choose another `secretName`, or delete the Secret.";
+    SecretRefused, Class::NeedsPerson,
+        "The API server does not take the Secret: its name, a quota, a policy, or it is immutable.",
+        "The message has the API server's answer. Choose another `secretName`, or change what is in the way.";
     InvalidPassword, Class::NeedsPerson,
         "The password in the Secret cannot be used.",
         "Set another, or remove the key `password` to have one made. The message says what is wrong with it.";
@@ -230,6 +233,9 @@ reasons! {
         "The message names them. Grant again what is still wanted.";
     UserDeleted, EventType::Normal,
         "The role was dropped; what it owned belongs to the database's owner.", "";
+    RoleKept, EventType::Normal,
+        "The resource is gone; the role stays, because another resource names it or because it was not the operator's.",
+        "";
     DatabaseKept, EventType::Normal,
         "The resource is gone; the database, its data and the owner role stay on the server.",
         "A new resource of the same name takes them over.";

@@ -44,7 +44,9 @@ pub fn sentence(action: &Action) -> String {
         }
         Action::ReassignOwned { role, .. } => format!("{} had come to own objects", role.as_str()),
         Action::SetRoutineInvoker { routine, .. } => format!("{routine} ran with its owner's rights"),
-        Action::SetViewInvoker { view, .. } => format!("{view} read with its owner's rights"),
+        Action::SetViewInvoker { view, .. } | Action::CloseView { view, .. } => {
+            format!("{view} read with its owner's rights")
+        }
         Action::RevokeLogin { role }
         | Action::TerminateSessions { role }
         | Action::DropOwned { role, .. }
@@ -67,7 +69,6 @@ fn object(database: &str, target: &Target) -> String {
             let columns: Vec<_> = columns.iter().map(plan::Ident::as_str).collect();
             format!("{} ({})", relations(std::slice::from_ref(relation)), columns.join(", "))
         }
-        Target::Routines(all) => several(&all.iter().map(ToString::to_string).collect::<Vec<_>>()),
     }
 }
 

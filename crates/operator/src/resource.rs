@@ -9,7 +9,7 @@ use kube::api::ObjectMeta;
 
 use crate::api::FINALIZER;
 use crate::api::database::PostgresDatabase;
-use crate::api::shared::{Provision, Provisioned, ServerChoice, Status};
+use crate::api::shared::{Provision, Provisioned, ServerChoice, Status, SuperuserSecret};
 use crate::api::user::PostgresUser;
 
 /// A resource of either kind.
@@ -158,6 +158,16 @@ impl Resource {
         self.status().and_then(|status| status.provisioned.as_ref())
     }
 
+    /// Whether it was provisioned as it is now, on the server at this address and with these credentials.
+    pub fn is_provisioned_at(&self, address: &str, server: &ServerKey) -> bool {
+        self.provisioned().is_some_and(|found| {
+            found.server == address
+                && found.server_key() == *server
+                && found.role.as_deref() == Some(self.role())
+                && found.database.as_deref() == Some(self.database())
+        })
+    }
+
     /// The same resource with a status that is newer than the cache's.
     #[must_use]
     pub fn with_status(&self, status: Status) -> Self {
@@ -176,8 +186,11 @@ impl Resource {
         each!(self, object => object.object_ref(&()))
     }
 
-    /// The server it asks for.
+    /// The server it asks for; of one that is being deleted, the server that it was provisioned on.
     pub fn server_key(&self) -> ServerKey {
+        if let Some(found) = self.provisioned().filter(|_| self.is_deleting()) {
+            return found.server_key();
+        }
         match self.server_choice() {
             ServerChoice::Configured | ServerChoice::HalfNamed { .. } => ServerKey::Configured,
             ServerChoice::Named { host, secret } => ServerKey::Named {
@@ -195,7 +208,22 @@ impl Resource {
     /// Whether this is a user that goes with a database, as its owner reference says.
     pub fn is_child_of(&self, database: &Self) -> bool {
         matches!(self, Self::User(_))
+            && self.namespace() == database.namespace()
             && self.meta().owner_references.iter().flatten().any(|owner| owner.uid == database.uid())
+    }
+}
+
+impl Provisioned {
+    /// The server and the credentials that were used.
+    fn server_key(&self) -> ServerKey {
+        let host = self.server.rsplit_once(':').map_or(&*self.server, |(host, _)| host);
+        match &self.superuser_secret {
+            None => ServerKey::Configured,
+            Some(SuperuserSecret { name, namespace }) => ServerKey::Named {
+                host: host.to_ascii_lowercase(),
+                secret: ObjectName { namespace: namespace.clone(), name: name.clone() },
+            },
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What happens in the cluster, and which databases it concerns.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,8 +96,9 @@ fn kind<K: Provision>(
         object.managed_fields_mut().clear();
     });
     let sender = sender.clone();
-    let stream = reflector(writer, events).default_backoff().touched_objects();
-    tasks.spawn(pump(stream, move |object| _ = sender.send(Touched::Resource(wrap(Arc::new(object))))));
+    let stream = reflector(writer, events).default_backoff();
+    let take = move |object| _ = sender.send(Touched::Resource(wrap(Arc::new(object))));
+    tasks.spawn(pump(stream, store.clone(), take));
     store
 }
 
@@ -112,10 +114,11 @@ fn secrets(
         secret.metadata.annotations = None;
         secret.metadata.managed_fields = None;
     });
-    tasks.spawn(pump(reflector(writer, events).default_backoff().touched_objects(), move |secret| {
+    let take = move |secret: SecretMeta| {
         let name = ObjectName { namespace: secret.namespace().unwrap_or_default(), name: secret.name_any() };
         _ = sender.send(Touched::Secret(name));
-    }));
+    };
+    tasks.spawn(pump(reflector(writer, events).default_backoff(), store.clone(), take));
     store
 }
 
@@ -130,21 +133,33 @@ fn namespaces(
         namespace.annotations_mut().retain(|key, _| ours.contains(&key.as_str()));
         namespace.metadata.managed_fields = None;
     });
-    tasks.spawn(pump(reflector(writer, events).default_backoff().touched_objects(), move |namespace| {
-        _ = sender.send(Touched::Namespace(namespace.name_any()));
-    }));
+    let take = move |namespace: NamespaceMeta| _ = sender.send(Touched::Namespace(namespace.name_any()));
+    tasks.spawn(pump(reflector(writer, events).default_backoff(), store.clone(), take));
     store
 }
 
-/// Passes on what changes; watches that break are started again.
+/// Passes on what changes, once the store has it; watches that break are started again.
 async fn pump<K>(
-    stream: impl Stream<Item = Result<K, watcher::Error>> + Send,
+    stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+    store: Store<K>,
     mut take: impl FnMut(K) + Send,
-) {
+) where
+    K: kube::runtime::reflector::Lookup + Clone + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Send + Sync,
+{
     let mut stream = std::pin::pin!(stream.inspect_err(|error| tracing::warn!(%error, "a watch broke")));
+    let mut before = Vec::new();
     while let Some(event) = stream.next().await {
-        if let Ok(object) = event {
-            take(object);
+        match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => take(object),
+            // A new list: the store keeps the old one until it is complete.
+            Ok(watcher::Event::Init) => before = store.state(),
+            // What is gone since is only in the old one.
+            Ok(watcher::Event::InitDone) => {
+                let all = std::mem::take(&mut before).into_iter().chain(store.state());
+                all.for_each(|object| take(Arc::unwrap_or_clone(object)));
+            }
+            Ok(watcher::Event::InitApply(_)) | Err(_) => (),
         }
     }
 }

@@ -164,3 +164,6 @@ fn check_conflict(elder: &Resource, resource: &Resource) -> Result<(), Finding> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

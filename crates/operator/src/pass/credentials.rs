@@ -1,12 +1,16 @@
 //! Passwords and the Secrets that hold them, as a pass needs them. Kubernetes.
 
+use std::collections::BTreeSet;
+
 use exec::{Password, check_usable, random_password, scram};
+use kube::core::Status;
 use plan::{Catalog, Ident, PasswordState, Plan};
 
 use super::Error;
 use super::secrets::{self, Relation};
 use super::verify::Expected;
 use super::work::{State, Work};
+use crate::conditions::{Finding, Reason};
 use crate::resource::{ObjectName, Resource};
 use crate::vault::{Contents, Freshness};
 
@@ -20,13 +24,10 @@ impl Work<'_> {
         for leader in leaders {
             let secret = leader.secret();
             let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
-            let Some(found) = found.filter(|found| secrets::relation(found, &leader) != Relation::Foreign)
-            else {
+            let Some(found) = found.filter(|found| self.relation(found, &leader) != Relation::Foreign) else {
                 continue;
             };
-            let Some(password) = found.password().filter(|password| check_usable(password).is_ok()) else {
-                continue;
-            };
+            let Some(password) = usable_password(&found) else { continue };
             let role: Ident = leader.role().parse()?;
             self.expect(
                 state,
@@ -50,19 +51,23 @@ impl Work<'_> {
         state.expected.insert(role, expected);
     }
 
-    /// Brings the Secrets to what they should be once the server has answered and the database is there. True when
-    /// a password is new.
+    pub(super) fn relation(&self, found: &Contents, resource: &Resource) -> Relation {
+        secrets::relation(&self.context.namespace, found, resource)
+    }
+
+    /// Brings the Secrets to what they should be once the server has answered and the database is there. Tells the
+    /// roles whose password is new.
     pub(super) async fn write_secrets(
         &self,
         state: &mut State,
         catalog: &Catalog,
         next: &Plan,
-    ) -> Result<bool, Error> {
+    ) -> Result<BTreeSet<Ident>, Error> {
+        let mut new = BTreeSet::new();
         if catalog.contents.is_none() {
-            return Ok(false);
+            return Ok(new);
         }
         let active: Vec<_> = state.resources.iter().filter(|one| !one.is_deleting()).cloned().collect();
-        let mut is_new = false;
         for resource in active {
             let role: Ident = resource.role().parse()?;
             let is_withheld = next.withheld.iter().any(|withheld| match withheld {
@@ -70,11 +75,22 @@ impl Work<'_> {
                 plan::Withheld::Database { .. } | plan::Withheld::DatabaseMissing { .. } => true,
                 _ => false,
             });
-            if !is_withheld {
-                is_new |= self.write_secret(state, &resource, role).await?;
+            if is_withheld {
+                continue;
+            }
+            match self.write_secret(state, &resource, role.clone()).await {
+                Ok(true) => _ = new.insert(role),
+                Ok(false) => (),
+                // One Secret that cannot be written must not cost the others of the database theirs.
+                Err(Error::Kubernetes(kube::Error::Api(status))) if is_refusal(&status) => {
+                    let message = format!("Secret {}: {}", resource.secret(), status.message);
+                    let finding = Finding { reason: Reason::SecretRefused, message };
+                    state.outcome.refused_secrets.insert(resource.uid().to_owned(), finding);
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(is_new)
+        Ok(new)
     }
 
     async fn write_secret(&self, state: &mut State, resource: &Resource, role: Ident) -> Result<bool, Error> {
@@ -85,15 +101,15 @@ impl Work<'_> {
         let mut freshness = Freshness::Watched;
         let (found, written) = loop {
             let found = self.context.vault.read(&self.context.caches, &secret, freshness).await?;
-            if found.as_deref().is_some_and(|found| secrets::relation(found, resource) == Relation::Foreign) {
+            if found.as_deref().is_some_and(|found| self.relation(found, resource) == Relation::Foreign) {
                 return Ok(false);
             }
-            let password = match (&present, leads) {
-                (Some(password), _) => password.clone(),
-                (None, true) => self.first_password(resource, found.as_deref()).await?,
+            let password = match leads {
+                true => self.leading_password(resource, found.as_deref()).await?,
                 // The eldest resource's pass makes it; its Secret wakes this one.
-                (None, false) => return Ok(false),
+                false => present.clone(),
             };
+            let Some(password) = password else { return Ok(false) };
             let wanted = secrets::wanted(resource, &password, &self.server.host, self.server.port);
             match secrets::write(self.context, resource, found.as_deref(), &wanted).await {
                 // Somebody was faster, or the watch lags behind.
@@ -113,17 +129,18 @@ impl Work<'_> {
         Ok(is_new)
     }
 
-    /// The password of a role that has none: what is in the Secret already, what was in the former one, a new one.
-    async fn first_password(
+    /// What is in the Secret now, although it was read before: whoever changed or deleted it since meant it. `None`
+    /// when that cannot be used: a person's words are not written over, and the next pass says so.
+    async fn leading_password(
         &self,
         resource: &Resource,
         found: Option<&Contents>,
-    ) -> Result<Password, kube::Error> {
-        let present = found.and_then(|found| found.password().cloned());
-        if let Some(present) = present.filter(|password| check_usable(password).is_ok()) {
-            return Ok(present);
+    ) -> Result<Option<Password>, kube::Error> {
+        let present = found.and_then(Contents::password).filter(|password| !password.expose().is_empty());
+        match present {
+            Some(password) => Ok(Some(password.clone()).filter(|password| check_usable(password).is_ok())),
+            None => Ok(Some(self.former_password(resource).await?.unwrap_or_else(random_password))),
         }
-        Ok(self.former_password(resource).await?.unwrap_or_else(random_password))
     }
 
     /// The password in the Secret that the resource named before: it moves with the resource.
@@ -132,12 +149,18 @@ impl Work<'_> {
         let is_same_role =
             resource.provisioned().is_some_and(|found| found.role.as_deref() == Some(resource.role()));
         let found = self.context.vault.read(&self.context.caches, &former, Freshness::Watched).await?;
-        let found =
-            found.filter(|found| is_same_role && secrets::relation(found, resource) != Relation::Foreign);
-        Ok(found
-            .and_then(|found| found.password().cloned())
-            .filter(|password| check_usable(password).is_ok()))
+        let found = found.filter(|found| is_same_role && self.relation(found, resource) != Relation::Foreign);
+        Ok(found.as_deref().and_then(usable_password).cloned())
     }
+}
+
+/// Whether trying again would get the same answer.
+const fn is_refusal(status: &Status) -> bool {
+    matches!(status.code, 400 | 403 | 422)
+}
+
+fn usable_password(contents: &Contents) -> Option<&Password> {
+    contents.password().filter(|password| check_usable(password).is_ok())
 }
 
 /// Where the credentials were before `secretName` or `secretNamespace` changed.
@@ -147,11 +170,9 @@ pub(super) fn former_secret(resource: &Resource) -> Option<ObjectName> {
     (former != resource.secret()).then_some(former)
 }
 
-/// A password that was just made is no role's yet.
-pub(super) fn distrust(catalog: &mut Catalog, state: &State) {
-    for role in catalog.roles.values_mut() {
-        if state.expected.contains_key(&role.name) && role.password == PasswordState::Unknown {
-            role.password = PasswordState::Differs;
-        }
+/// A password that is new is no role's yet.
+pub(super) fn distrust(catalog: &mut Catalog, new: &BTreeSet<Ident>) {
+    for role in catalog.roles.values_mut().filter(|role| new.contains(&role.name)) {
+        role.password = PasswordState::Differs;
     }
 }

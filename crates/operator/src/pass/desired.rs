@@ -59,12 +59,16 @@ impl Cast<'_> {
         self.neighbours.iter().filter(wants).any(|other| other.uid() != resource.uid())
     }
 
-    fn role_claim(&self, role: &str, former: Option<&Resource>) -> Claim {
-        let sharers = self.neighbours.iter().filter(|resource| resource.role() == role);
-        let sharers: Vec<_> = sharers.chain(former).collect();
-        let leader = sharers.iter().find(|resource| !resource.is_deleting()).or(sharers.first());
-        let leader = leader.copied().expect("a claim is made for a resource that names the role");
-        claim(self.installation, leader, &sharers)
+    /// What the resource may recognise the role by. Sharers are of one namespace: what somebody else's resource left
+    /// behind is not theirs.
+    fn role_claim(&self, role: &str, claimant: &Resource) -> Claim {
+        let is_sharer = |other: &&Resource| {
+            other.namespace() == claimant.namespace()
+                && (other.role() == role || other.uid() == claimant.uid())
+        };
+        let sharers: Vec<_> = self.neighbours.iter().filter(is_sharer).collect();
+        let leader = sharers.iter().find(|one| one.role() == role && !one.is_deleting());
+        claim(self.installation, leader.copied().unwrap_or(claimant), &sharers)
     }
 
     /// What the status remembers, if it speaks of this server.
@@ -91,7 +95,7 @@ pub fn desired(cast: &Cast<'_>) -> Result<Desired, plan::IdentError> {
     for resource in cast.active() {
         let role: Ident = resource.role().parse()?;
         let login = Login {
-            claim: cast.role_claim(resource.role(), None),
+            claim: cast.role_claim(resource.role(), resource),
             recorded: cast.recorded_role(resource.role(), resource),
             verifier: cast.verifiers.get(&role).cloned(),
         };
@@ -161,7 +165,7 @@ fn push_leaving(cast: &Cast<'_>, resource: &Resource, desired: &mut Desired) -> 
     for (role, disposition) in leaving {
         let name: Ident = role.parse()?;
         if !desired.logins.contains_key(&name) {
-            let claim = cast.role_claim(role, Some(resource));
+            let claim = cast.role_claim(role, resource);
             let recorded = cast.recorded_role(role, resource);
             desired.leaving.insert(name, Leaving { claim, recorded, disposition });
         }
@@ -207,3 +211,6 @@ fn digest(name: &str) -> String {
     first.copy_from_slice(&digest[..8]);
     format!("{:016x}", u64::from_be_bytes(first))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,27 +14,61 @@ use crate::servers::Address;
 /// stay still look like children.
 const ORPHAN: &str = "orphan";
 
+/// What the next pass waits for, the most urgent last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Waits {
+    /// Nothing.
+    No,
+    /// Somebody has to do something: asked for ever less often.
+    ForSomebody,
+    /// It is under way.
+    Shortly,
+}
+
 impl Work<'_> {
     /// Reports, removes what is no longer needed, lets go what was deleted.
     pub(super) async fn finish(&self, state: &State, resources: &[Resource]) -> Result<Next, Error> {
-        let mut next = if state.outcome.left.is_empty() { Next::Resync } else { Next::After(SOON * 5) };
+        let mut waits = if state.outcome.left.is_empty() { Waits::No } else { Waits::ForSomebody };
+        let mut trouble = None;
         for resource in resources {
-            if resource.is_deleting() {
-                if !self.let_go(state, resource).await? {
-                    next = Next::After(SOON);
-                }
-                continue;
+            match self.finish_one(state, resource, resources).await {
+                Ok(found) => waits = waits.max(found),
+                // The others need not wait for it.
+                Err(error) => trouble = Some(error),
             }
-            self.adopt_by_database(resource, resources).await?;
-            // The status still tells what is left behind; once it is written, nobody remembers.
-            if state.outcome.ready(resource).reason == Reason::Provisioned {
-                self.leave_behind(resource).await?;
-            } else if state.outcome.unready.contains_key(resource.uid()) {
-                next = Next::After(SOON * 5);
-            }
-            report::outcome(self.context, &state.outcome, &self.address, resource).await?;
         }
-        Ok(next)
+        match (trouble, waits) {
+            (Some(error), _) => Err(error),
+            (None, Waits::No) => {
+                self.context.backoffs.clear(self.key);
+                Ok(Next::Resync)
+            }
+            (None, Waits::ForSomebody) => {
+                let finding = Finding { reason: Reason::NotConverged, message: String::new() };
+                Ok(Next::After(self.context.backoffs.failed(self.key.clone(), finding)))
+            }
+            (None, Waits::Shortly) => Ok(Next::After(SOON)),
+        }
+    }
+
+    async fn finish_one(
+        &self,
+        state: &State,
+        resource: &Resource,
+        resources: &[Resource],
+    ) -> Result<Waits, Error> {
+        if resource.is_deleting() {
+            return self.let_go(state, resource).await;
+        }
+        self.adopt_by_database(resource, resources).await?;
+        // The status still tells what is left behind; once it is written, nobody remembers.
+        let is_ready = state.outcome.ready(resource).reason == Reason::Provisioned;
+        if is_ready {
+            self.leave_behind(resource).await?;
+        }
+        report::outcome(self.context, &state.outcome, &self.address, resource).await?;
+        let is_unready = !is_ready && state.outcome.unready.contains_key(resource.uid());
+        Ok(if is_unready { Waits::ForSomebody } else { Waits::No })
     }
 
     /// A user goes with the database of its namespace.
@@ -85,25 +119,29 @@ impl Work<'_> {
     }
 
     /// Lets a deleted resource go if nothing is left of it; else says what that waits for.
-    async fn let_go(&self, state: &State, resource: &Resource) -> Result<bool, Error> {
+    async fn let_go(&self, state: &State, resource: &Resource) -> Result<Waits, Error> {
         let cast = self.cast(state);
-        let waits = match resource {
+        let children = match resource {
             Resource::Database(_) => self.children_left(&cast, resource).await?,
             Resource::User(_) => None,
         };
+        let waits = if children.is_some() { Waits::Shortly } else { Waits::ForSomebody };
         let is_held = |withheld: &plan::Withheld| matches!(withheld, plan::Withheld::CannotLeave { role, .. } if role.as_str() == resource.role());
         let held = state.outcome.withheld.iter().find(|withheld| is_held(withheld)).map(ToString::to_string);
         let left = state.outcome.left.first().map(|action| format!("still to be done: {action}"));
-        if let Some(message) = waits.or(held).or(left) {
+        if let Some(message) = children.or(held).or(left) {
             let finding = Finding { reason: Reason::Deleting, message };
             report::failure(self.context, std::slice::from_ref(resource), &finding).await?;
-            return Ok(false);
+            return Ok(waits);
         }
         secrets::delete(self.context, resource, &resource.secret()).await?;
         if let Some(former) = former_secret(resource) {
             secrets::delete(self.context, resource, &former).await?;
         }
         let (notice, note) = match resource {
+            Resource::User(_) if state.outcome.role(resource).is_some() => {
+                (Notice::RoleKept, format!("role {}", resource.role()))
+            }
             Resource::User(_) => (Notice::UserDeleted, format!("role {}", resource.role())),
             Resource::Database(_) => (
                 Notice::DatabaseKept,
@@ -112,7 +150,7 @@ impl Work<'_> {
         };
         self.context.events.publish(resource.object_ref(), notice, &note);
         patch::remove_finalizer(&self.context.client, resource).await?;
-        Ok(true)
+        Ok(Waits::No)
     }
 
     /// Deletes the users that go with the database; says which are still there.

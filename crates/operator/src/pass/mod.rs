@@ -100,7 +100,6 @@ async fn connected(
     match work.run(resources.clone()).await {
         Ok(next) => {
             context.servers.backoffs.clear(&backoff_key(server));
-            context.backoffs.clear(key);
             Ok(next)
         }
         Err(Error::Server(error)) => {

@@ -7,7 +7,11 @@ use plan::{Action, Catalog, Cause, Ident, Refusal, Withheld};
 use crate::api::shared::ServerChoice;
 use crate::conditions::{Finding, Reason};
 use crate::drift;
+use crate::events::shortened;
 use crate::resource::Resource;
+
+/// The longest message of a condition, in bytes: many objects may have to be named.
+const LONGEST: usize = 4096;
 
 /// What a pass found and did.
 #[derive(Default)]
@@ -26,6 +30,8 @@ pub struct Outcome {
     pub is_recreated: bool,
     /// Resources that do not take part, by uid.
     pub findings: BTreeMap<String, Finding>,
+    /// Resources whose Secret the API server does not take, by uid.
+    pub refused_secrets: BTreeMap<String, Finding>,
     /// Resources that take part and whose role has no password, by uid.
     pub unready: BTreeMap<String, Finding>,
     /// Uids of resources whose Secret was written.
@@ -45,9 +51,10 @@ impl Outcome {
         let left: Vec<_> = self.left.iter().map(ToString::to_string).collect();
         if !left.is_empty() {
             let message = format!("still to be done after all statements were run: {}", left.join("; "));
-            return Finding { reason: Reason::NotConverged, message };
+            return Finding { reason: Reason::NotConverged, message: shortened(&message, LONGEST) };
         }
-        if let Some(finding) = self.unready.get(resource.uid()) {
+        let unready = [&self.refused_secrets, &self.unready];
+        if let Some(finding) = unready.iter().find_map(|findings| findings.get(resource.uid())) {
             return finding.clone();
         }
         let (role, database) = (resource.role(), resource.database());
@@ -68,7 +75,7 @@ impl Outcome {
         }
         parts.sort_by_key(|part| part.reason);
         let messages: Vec<_> = parts.iter().map(|part| part.message.as_str()).collect();
-        let message = crate::events::shortened(&messages.join("; "), 4096);
+        let message = shortened(&messages.join("; "), LONGEST);
         let reason = parts.first().map_or(Reason::NothingWithheld, |part| part.reason);
         Finding { reason, message }
     }
@@ -80,6 +87,14 @@ impl Outcome {
         let made: Vec<_> = mine.iter().filter(|action| is_creation(action)).collect();
         let told = if made.is_empty() { mine.iter().collect() } else { made };
         told.into_iter().map(|action| drift::sentence(action)).collect()
+    }
+
+    /// Whether a statement for this resource was refused.
+    pub fn is_refused(&self, resource: &Resource) -> bool {
+        self.withheld.iter().any(|withheld| match withheld {
+            Withheld::Refused { action, .. } => is_for(action, resource),
+            _ => false,
+        })
     }
 
     /// What grew, and was granted.
@@ -109,6 +124,19 @@ fn is_creation(action: &Action) -> bool {
     matches!(action, Action::CreateRole { .. } | Action::CreateDatabase { .. })
 }
 
+/// Without it there is no login that works.
+fn is_essential(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::CreateRole { .. }
+            | Action::SetVerifier { .. }
+            | Action::GrantLogin { .. }
+            | Action::CreateDatabase { .. }
+            | Action::AlterDatabaseOwner { .. }
+            | Action::AllowConnections { .. }
+    )
+}
+
 fn is_growth(action: &Action) -> bool {
     matches!(
         action,
@@ -130,6 +158,9 @@ fn refusal(withheld: &Withheld, resource: &Resource) -> Option<Finding> {
         Withheld::DatabaseMissing { .. } if is_user => Reason::DatabaseMissing,
         Withheld::CannotLeave { role, .. } if resource.is_deleting() && role.as_str() == resource.role() => {
             Reason::Deleting
+        }
+        Withheld::Refused { action, .. } if is_essential(action) && is_for(action, resource) => {
+            Reason::NotConverged
         }
         _ => return None,
     };

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use plan::{Action, Marker, Origin};
+use plan::{Action, Marker, Origin, Withheld};
 use serde_json::json;
 
 use super::outcome::{Outcome, is_for};
@@ -49,12 +49,16 @@ pub async fn outcome(
             encrypted: Some(catalog.server.encrypted),
         });
     }
-    announce(context, outcome, resource, &drift);
-    let drifted = match (drift.is_empty(), ready.reason == Reason::Provisioned) {
-        (true, _) => Finding { reason: Reason::InSync, message: String::new() },
-        (false, true) => Finding { reason: Reason::DriftRepaired, message: drift.join("; ") },
-        (false, false) => Finding { reason: Reason::DriftRemains, message: drift.join("; ") },
+    let is_repaired = ready.reason == Reason::Provisioned && !outcome.is_refused(resource);
+    let drifted = Finding {
+        reason: match (drift.is_empty(), is_repaired) {
+            (true, _) => Reason::InSync,
+            (false, true) => Reason::DriftRepaired,
+            (false, false) => Reason::DriftRemains,
+        },
+        message: drift.join("; "),
     };
+    announce(context, outcome, resource, &drifted);
     observe(&mut status, resource, ready_or_deleting(resource, ready));
     if outcome.catalog.is_some() {
         observe(&mut status, resource, drifted);
@@ -89,6 +93,7 @@ fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Pro
         Resource::User(_) => of_role == Some(Origin::Adopted),
     };
     let before = resource.provisioned().and_then(|found| found.adopted_generation);
+    let staying = former_role_that_stays(outcome, resource);
     let secret = resource.secret();
     Provisioned {
         server: address.to_string(),
@@ -101,24 +106,28 @@ fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Pro
         },
         database: Some(resource.database().to_owned()),
         database_oid: database.map(|database| database.oid.0),
-        role: Some(resource.role().to_owned()),
-        role_oid: role.map(|(oid, _)| oid.0),
+        role: staying.map_or_else(|| Some(resource.role().to_owned()), |found| found.role.clone()),
+        role_oid: staying.map_or_else(|| role.map(|(oid, _)| oid.0), |found| found.role_oid),
         adopted_generation: if is_adopted { before.or(resource.generation()) } else { None },
         secret_name: Some(secret.name),
         secret_namespace: Some(secret.namespace),
     }
 }
 
-fn announce(context: &Context, outcome: &Outcome, resource: &Resource, drift: &[String]) {
+/// An owner that was replaced and cannot go yet must not be forgotten.
+fn former_role_that_stays<'a>(outcome: &Outcome, resource: &'a Resource) -> Option<&'a Provisioned> {
+    let found = resource.provisioned().filter(|found| found.role.as_deref() != Some(resource.role()))?;
+    let stays = |withheld: &Withheld| matches!(withheld, Withheld::CannotLeave { role, .. } if Some(role.as_str()) == found.role.as_deref());
+    outcome.withheld.iter().any(stays).then_some(found)
+}
+
+fn announce(context: &Context, outcome: &Outcome, resource: &Resource, drifted: &Finding) {
     let say = |kind: crate::conditions::EventKind, note: &str| {
         context.events.publish(resource.object_ref(), kind, note);
     };
-    if !drift.is_empty() {
-        let (kind, end) = match outcome.left.is_empty() {
-            true => (Reason::DriftRepaired, "repaired"),
-            false => (Reason::DriftRemains, "not repaired"),
-        };
-        say(kind.into(), &format!("{}; {end}", drift.join("; ")));
+    if drifted.reason != Reason::InSync {
+        let end = if drifted.reason == Reason::DriftRepaired { "repaired" } else { "not repaired" };
+        say(drifted.reason.into(), &format!("{}; {end}", drifted.message));
     }
     let growth = outcome.growth(resource);
     if !growth.is_empty() {
@@ -153,7 +162,9 @@ fn changes(done: &[Action], resource: &Resource) -> Vec<(Notice, String)> {
             Action::CreateRole { .. } | Action::CreateDatabase { .. } => Notice::Created,
             Action::AlterDatabaseOwner { .. } => Notice::OwnerChanged,
             Action::SetVerifier { .. } => Notice::PasswordSet,
-            Action::SetRoutineInvoker { .. } | Action::SetViewInvoker { .. } => Notice::RightsDisarmed,
+            Action::SetRoutineInvoker { .. } | Action::SetViewInvoker { .. } | Action::CloseView { .. } => {
+                Notice::RightsDisarmed
+            }
             Action::Grant { .. } | Action::Revoke { .. } if !is_new => Notice::AccessChanged,
             _ => continue,
         };

@@ -23,15 +23,15 @@ use crate::vault::{Contents, Freshness, KEYS};
 pub enum Relation {
     /// It carries the resource's owner reference or label.
     Ours,
-    /// Nobody owns it, and it holds nothing but keys of ours: a person's choice of password, or the output of the
-    /// old operator.
+    /// Nobody owns it, and it holds nothing but keys of ours, and the name of no other role: a person's choice of
+    /// password, or the output of the old operator.
     Preset,
     /// It is somebody else's.
     Foreign,
 }
 
-/// What a Secret is to a resource.
-pub fn relation(contents: &Contents, resource: &Resource) -> Relation {
+/// What a Secret is to a resource, which is trusted if it is of the `trusted` namespace.
+pub fn relation(trusted: &str, contents: &Contents, resource: &Resource) -> Relation {
     let uid = resource.uid();
     if contents.owners.iter().any(|owner| owner == uid) || contents.label.as_deref() == Some(uid) {
         return Relation::Ours;
@@ -40,7 +40,11 @@ pub fn relation(contents: &Contents, resource: &Resource) -> Relation {
     let is_namesakes = contents.annotation.as_deref() == Some(&annotation(resource));
     let is_unmarked = contents.owners.is_empty() && (contents.label.is_none() || is_namesakes);
     let has_only_our_keys = contents.data.keys().all(|key| KEYS.contains(&key.as_str()));
-    match contents.is_plain && is_unmarked && has_only_our_keys {
+    let username = contents.data.get("username").map(Password::expose);
+    // Consent to take Secrets is none to use what is there: elsewhere only what was written for this very role.
+    let is_at_home = resource.namespace() == trusted || resource.secret().namespace == resource.namespace();
+    let is_meant = username == Some(resource.role()) || (username.is_none() && is_at_home);
+    match contents.is_plain && is_unmarked && has_only_our_keys && is_meant {
         true => Relation::Preset,
         false => Relation::Foreign,
     }
@@ -124,7 +128,7 @@ pub async fn delete(
         provisioned.secret_name.as_deref() == Some(&name.name)
             && provisioned.secret_namespace.as_deref() == Some(&name.namespace)
     });
-    let is_ours = match relation(&found, resource) {
+    let is_ours = match relation(&context.namespace, &found, resource) {
         Relation::Ours => true,
         // The old operator's, which is known by what is in it and by our own memory.
         Relation::Preset => {

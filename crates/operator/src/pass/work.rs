@@ -57,11 +57,11 @@ struct Round<'r, 's> {
 impl Work<'_> {
     /// Brings the database to what its resources want, and reports.
     pub(super) async fn run(&self, resources: Vec<Resource>) -> Result<Next, Error> {
-        let before = settled(self.context, &resources);
-        let was_settled = self.was_settled(&resources, &before);
         let mut state = State { resources: self.taking_part(&resources).await?, ..State::default() };
         state.outcome.findings = self.findings(&resources, &state.resources).await?;
         self.read_passwords(&mut state).await?;
+        // Not before: a password that changed while it was read is no drift.
+        let was_settled = self.was_settled(&resources, &settled(self.context, &resources));
         let verifier = Verifier::new(self.context);
         let mut sessions = Sessions::new(self.server, &verifier);
         let mut round = Round { verifier: &verifier, sessions: &mut sessions, is_drift: was_settled };
@@ -98,10 +98,11 @@ impl Work<'_> {
             state.outcome.drift.clone_from(&next.actions);
         }
         state.outcome.is_recreated |= self.is_recreated(state, &next);
-        if self.write_secrets(state, &catalog, &next).await? {
+        let new = self.write_secrets(state, &catalog, &next).await?;
+        if !new.is_empty() {
             round.verifier.expect(&state.expected);
             wanted = self.desired(state)?;
-            distrust(&mut catalog, state);
+            distrust(&mut catalog, &new);
             next = plan(&wanted, &catalog);
         }
         state.outcome.withheld.clone_from(&next.withheld);
@@ -241,7 +242,9 @@ impl Work<'_> {
         if has_resource && !is_managed {
             // The database may not be what its resource claims: nobody new is let in.
             taking_part.retain(|one| {
-                matches!(one, Resource::Database(_)) || one.is_deleting() || one.provisioned().is_some()
+                matches!(one, Resource::Database(_))
+                    || one.is_deleting()
+                    || one.is_provisioned_at(&self.address.to_string(), &self.key.server)
             });
         }
         Ok(taking_part)
@@ -280,7 +283,7 @@ impl Work<'_> {
         }
         let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
         let Some(found) = found else { return Ok(None) };
-        if secrets::relation(&found, resource) == Relation::Foreign {
+        if self.relation(&found, resource) == Relation::Foreign {
             return Ok(Some(secrets::conflict(resource)));
         }
         let problem = found.password().filter(|password| !password.expose().is_empty()).map(check_usable);

@@ -1,0 +1,184 @@
+//! What others change behind the operator's back is found, repaired and reported.
+
+use kube::api::{ApiResource, ListParams, Request};
+use operator::api::user::PostgresUser;
+use serde_json::Value;
+use testbed::eventually;
+
+use crate::app::{App, may};
+use crate::witness;
+use crate::world::{PATIENCE, World};
+
+const READER: &str = ", access: read, schemas: [public]";
+
+/// Changes something while the operator is away, and waits until its first check has reported that. Gives back the
+/// statements that it took; of `password`, only that there was one.
+async fn repaired(app: &App<'_>, sql: &str, (kind, name): (&str, &str), message: &str) -> Vec<String> {
+    let world = app.world;
+    world.stop_operator().await;
+    app.sql(sql).await;
+    let log = world.postgres.log().len();
+    world.start_operator();
+    eventually(&format!("{message} of {kind} {name}"), PATIENCE, async || {
+        let found = witness::condition(&world.namespace, name, ("Drifted", "True", "DriftRepaired"));
+        match found {
+            Some(found) if found == message => Ok(()),
+            found => Err(found.unwrap_or_else(|| "no drift was reported".to_owned())),
+        }
+    })
+    .await;
+    let note = world.event(name, "DriftRepaired").await;
+    assert_eq!(note, format!("{message}; repaired"));
+    world.condition(kind, name, ("Drifted", "False", "InSync")).await;
+    world.condition(kind, name, ("Ready", "True", "Provisioned")).await;
+    let log = world.postgres.log().split_off(log);
+    changes(&log, app)
+}
+
+/// The operator's statements about this database and its roles that changed something.
+fn changes(log: &str, app: &App<'_>) -> Vec<String> {
+    let verbs = ["CREATE", "ALTER", "GRANT", "REVOKE", "COMMENT", "DROP", "REASSIGN"];
+    let statements = log.lines().filter_map(|line| {
+        let (head, statement) = line.split_once("/postgres-provisioner LOG:  statement: ")?;
+        (head.contains(&app.name) || statement.contains(&app.name)).then_some(statement)
+    });
+    let changes = statements.filter(|statement| verbs.iter().any(|verb| statement.starts_with(verb)));
+    changes.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn one_revoked_select_is_one_grant() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id; CREATE TABLE public.other (id int)")
+        .await;
+    let revoke = format!("REVOKE SELECT ON public.orders FROM {reader}");
+    let message = format!("SELECT on public.orders was revoked from {reader}");
+    let statements = repaired(&app, &revoke, ("pguser", &reader), &message).await;
+    assert_eq!(statements, [format!("GRANT SELECT ON TABLE \"public\".\"orders\" TO \"{reader}\"")]);
+    may(&mut app.session(&reader).await, "SELECT * FROM public.orders").await;
+}
+
+#[tokio::test]
+async fn the_next_check_finds_it_without_being_told() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id").await;
+    app.sql(&format!("REVOKE SELECT ON public.orders FROM {reader}")).await;
+    let note = world.event(&reader, "DriftRepaired").await;
+    assert_eq!(note, format!("SELECT on public.orders was revoked from {reader}; repaired"));
+    may(&mut app.session(&reader).await, "SELECT * FROM public.orders").await;
+}
+
+#[tokio::test]
+async fn a_dropped_role_is_back_with_its_password() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    let secret = world.secret(&world.namespace, &reader).await;
+    let drop = format!("DROP OWNED BY {reader}; DROP ROLE {reader}");
+    repaired(&app, &drop, ("pguser", &reader), &format!("role {reader} was dropped")).await;
+    assert_eq!(world.secret(&world.namespace, &reader).await, secret);
+    world.login(&secret).await;
+}
+
+#[tokio::test]
+async fn a_database_is_given_back_to_its_owner() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let message = format!("database {} was taken from its owner {}", app.name, app.owner);
+    let take = format!("ALTER DATABASE {} OWNER TO postgres", app.name);
+    repaired(&app, &take, ("pgdb", &app.name), &message).await;
+    let owner = "SELECT datdba::regrole FROM pg_database WHERE datname = current_database()";
+    assert_eq!(app.value(owner).await.as_ref(), Some(&app.owner));
+}
+
+#[tokio::test]
+async fn public_is_shut_out_again() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let open = format!("GRANT CONNECT ON DATABASE {} TO PUBLIC", app.name);
+    let message = format!("CONNECT on database {} was given to PUBLIC", app.name);
+    let statements = repaired(&app, &open, ("pgdb", &app.name), &message).await;
+    assert_eq!(statements, [format!("REVOKE CONNECT ON DATABASE \"{}\" FROM PUBLIC", app.name)]);
+}
+
+#[tokio::test]
+async fn a_privilege_beyond_the_access_is_revoked() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id").await;
+    let give = format!("GRANT TRUNCATE ON public.orders TO {reader}");
+    let message = format!("TRUNCATE on public.orders was given to {reader}");
+    let statements = repaired(&app, &give, ("pguser", &reader), &message).await;
+    assert_eq!(statements, [format!("REVOKE TRUNCATE ON TABLE \"public\".\"orders\" FROM \"{reader}\"")]);
+}
+
+#[tokio::test]
+async fn a_password_set_by_hand_goes_back_to_the_secrets() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    let secret = world.secret(&world.namespace, &reader).await;
+    let change = format!("ALTER ROLE {reader} PASSWORD 'set by hand'");
+    repaired(&app, &change, ("pguser", &reader), &format!("the password of {reader} was changed")).await;
+    world.login(&secret).await;
+    assert!(world.postgres.connect(&app.name, &reader, "set by hand").await.is_err());
+}
+
+#[tokio::test]
+async fn a_database_that_was_dropped_is_made_again_loudly() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    world.stop_operator().await;
+    world.sql("postgres", &format!("DROP DATABASE {}", app.name)).await;
+    world.start_operator();
+    assert!(world.event(&app.name, "DatabaseRecreated").await.contains(&app.name));
+    world.ready("pguser", &reader).await;
+    world.ready("pgdb", &app.name).await;
+    app.session(&reader).await;
+    app.owner().await;
+}
+
+#[tokio::test]
+async fn a_new_schema_is_growth_and_no_drift() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(", access: read").await;
+    app.sql("CREATE SCHEMA imported; CREATE TABLE imported.rows (id int)").await;
+    assert!(world.event(&reader, "Extended").await.contains("imported"));
+    may(&mut app.session(&reader).await, "SELECT * FROM imported.rows").await;
+    assert_eq!(witness::condition(&world.namespace, &reader, ("Drifted", "True", "DriftRepaired")), None);
+}
+
+#[tokio::test]
+async fn drift_is_a_column() {
+    // The report of a check stands until the next one, which does not come.
+    let world = World::told().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    assert_eq!(cells(&world, &reader).await, [&reader, &app.name, &reader, "read", "True", "False"]);
+    world.stop_operator().await;
+    app.sql(&format!("REVOKE CONNECT ON DATABASE {} FROM {reader}", app.name)).await;
+    world.start_operator();
+    world.condition("pguser", &reader, ("Drifted", "True", "DriftRepaired")).await;
+    assert_eq!(cells(&world, &reader).await, [&reader, &app.name, &reader, "read", "True", "True"]);
+}
+
+/// What `kubectl get pguser` shows, but for the age.
+async fn cells(world: &World, user: &str) -> Vec<String> {
+    let kind = ApiResource::erase::<PostgresUser>(&());
+    let url = format!("/apis/{}/namespaces/{}/{}", kind.api_version, world.namespace, kind.plural);
+    let mut request = Request::new(url).list(&ListParams::default()).unwrap();
+    request.headers_mut().insert("accept", "application/json;as=Table;v=v1;g=meta.k8s.io".parse().unwrap());
+    let table: Value = world.admin.request(request).await.unwrap();
+    let columns = table["columnDefinitions"].as_array().unwrap();
+    let shown = |at: &usize| columns[*at]["priority"] == 0 && columns[*at]["name"] != "Age";
+    let row = table["rows"].as_array().unwrap().iter().find(|row| row["cells"][0] == user).unwrap();
+    let cells = row["cells"].as_array().unwrap();
+    (0..cells.len()).filter(shown).map(|at| cells[at].as_str().unwrap_or_default().to_owned()).collect()
+}

@@ -1,0 +1,19 @@
+//! The operator on real parts, as its users see it.
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod access;
+mod app;
+mod boundary;
+mod changes;
+mod drift;
+mod example;
+mod leaving;
+mod program;
+mod resources;
+mod secrets;
+mod servers;
+mod steady;
+mod waiting;
+mod whole_run;
+mod witness;
+mod world;

@@ -1,0 +1,56 @@
+//! Servers that resources name, and servers in trouble.
+
+use testbed::{Postgres, unique};
+
+use crate::resources::database;
+use crate::world::World;
+
+#[tokio::test]
+async fn another_server_is_provisioned_once_its_credentials_are_right() {
+    let world = World::new().await;
+    let other = Postgres::shared(18).await;
+    let (app, here) = (unique("app"), &world.namespace);
+    let more = format!(", host: 127.0.0.1, superuserSecret: {{ name: other, namespace: {here} }}");
+    world.apply(&database(here, &app, &format!("{app}_owner"), &more)).await;
+    world.condition("pgdb", &app, ("Ready", "False", "InvalidCredentials")).await;
+    world.superuser_secret("other", other, &unique("wrong")).await;
+    testbed::eventually("the server to refuse the password", crate::world::PATIENCE, async || {
+        let found = world.get("pgdb", &app).await.map_err(|error| error.to_string())?;
+        let conditions = found.data["status"]["conditions"].to_string();
+        if conditions.contains("28P01") { Ok(()) } else { Err(conditions) }
+    })
+    .await;
+    world.superuser_secret("other", other, other.password()).await;
+    world.ready("pgdb", &app).await;
+    let secret = world.secret(here, &app).await;
+    assert_eq!(secret["port"], other.port().to_string());
+    other.connect(&app, &secret["username"], &secret["password"]).await.unwrap();
+    let here = format!("SELECT datname FROM pg_catalog.pg_database WHERE datname = '{app}'");
+    assert_eq!(world.value("postgres", &here).await, None);
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_gets_no_secret_and_is_found_again() {
+    let mut world = World::without_operator(17).await;
+    let own = Postgres::start(17).await;
+    world.settings.server = Some(crate::world::server(&own));
+    own.stop().await;
+    world.start_operator();
+    let app = unique("app");
+    world.apply(&database(&world.namespace, &app, &format!("{app}_owner"), "")).await;
+    world.condition("pgdb", &app, ("Ready", "False", "ServerUnavailable")).await;
+    assert_eq!(world.find_secret(&world.namespace, &app).await, None);
+    own.restart().await;
+    world.ready("pgdb", &app).await;
+    let secret = world.secret(&world.namespace, &app).await;
+    own.connect(&app, &secret["username"], &secret["password"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn half_a_server_is_ignored_and_said_so() {
+    let world = World::new().await;
+    let app = unique("app");
+    world.apply(&database(&world.namespace, &app, &format!("{app}_owner"), ", host: elsewhere")).await;
+    world.ready("pgdb", &app).await;
+    world.condition("pgdb", &app, ("Withheld", "True", "OverrideIgnored")).await;
+}
