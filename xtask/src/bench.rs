@@ -1,12 +1,15 @@
 //! `cargo xtask bench`: what provisioning and idling cost, measured on real parts and printed as a table.
 
 mod idle;
+mod meter;
 mod operator;
 mod provision;
+mod server_log;
 mod steady;
 
 use std::time::Duration;
 
+use operator::Ground;
 use testbed::{Cluster, Postgres};
 use xshell::{Shell, cmd};
 
@@ -25,29 +28,29 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     runtime.block_on(async {
         println!("PostgreSQL 17 and a Kubernetes API are started");
         let cluster = Cluster::start().await;
-        let figures = figures(shell, &cluster).await;
+        let figures = figures(Ground { shell, cluster: &cluster }).await;
         cluster.stop().await;
         print(&figures?);
         Ok(())
     })
 }
 
-async fn figures(shell: &Shell, cluster: &Cluster) -> anyhow::Result<Vec<Figure>> {
+async fn figures(ground: Ground<'_>) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (databases, users, aim) in [(1, 0, "200 ms"), (1, 2, "300 ms"), (20, 2, "5 s")] {
         println!("provisioning {databases} × (1 + {users})");
         let postgres = Postgres::start(17).await;
-        figures.extend(provision::figures(shell, cluster, &postgres, (databases, users), aim).await?);
+        figures.extend(provision::figures(ground, &postgres, (databases, users), aim).await?);
         postgres.stop().await;
     }
     println!("a steady check of 1,000 tables and 20 users");
     let postgres = Postgres::start(17).await;
-    figures.extend(steady::figures(&postgres).await?);
+    figures.extend(steady::figures(ground, &postgres).await?);
     postgres.stop().await;
     for databases in [1, 21] {
         println!("idling with {databases} databases");
         let postgres = Postgres::start(17).await;
-        figures.extend(idle::figures(shell, cluster, &postgres, databases).await?);
+        figures.extend(idle::figures(ground, &postgres, databases).await?);
         postgres.stop().await;
     }
     Ok(figures)

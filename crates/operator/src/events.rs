@@ -2,7 +2,6 @@
 //! here an event is repeated only when its words are.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
@@ -12,6 +11,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::events::EventType;
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::api::OPERATOR;
 use crate::conditions::EventKind;
@@ -21,11 +21,17 @@ const LONGEST_NOTE: usize = 1024;
 /// How long an event may be counted up instead of written again.
 const SERIES: SignedDuration = SignedDuration::from_mins(6);
 
-/// Writes events, in the background: no pass waits for one, none fails for one.
-#[derive(Clone)]
+/// Writes events in the background, one after the other: no pass waits for one, none fails for one, and many do not
+/// keep the API server from what passes ask for.
 pub struct Events {
-    client: Client,
-    written: Arc<Mutex<BTreeMap<Said, Written>>>,
+    sender: UnboundedSender<Saying>,
+}
+
+/// Something about a resource that is still to be written.
+struct Saying {
+    regarding: ObjectReference,
+    kind: EventKind,
+    note: String,
 }
 
 /// What makes two events the same: resource, reason, note.
@@ -40,27 +46,36 @@ struct Written {
 impl Events {
     /// Nothing has been said yet.
     pub fn new(client: Client) -> Self {
-        Self { client, written: Arc::default() }
+        let (sender, mut sayings) = unbounded_channel::<Saying>();
+        tokio::spawn(async move {
+            let mut writer = Writer { client, written: BTreeMap::new() };
+            while let Some(saying) = sayings.recv().await {
+                let reason = saying.kind.reason;
+                // A namespace that is being deleted takes no event; nothing else depends on one.
+                if let Err(error) = writer.write(saying).await {
+                    tracing::debug!(%error, reason, "event not written");
+                }
+            }
+        });
+        Self { sender }
     }
 
     /// Says something about a resource.
     pub fn publish(&self, regarding: ObjectReference, kind: impl Into<EventKind>, note: &str) {
-        let (events, kind, note) = (self.clone(), kind.into(), shortened(note, LONGEST_NOTE));
-        tokio::spawn(async move {
-            let reason = kind.reason;
-            // A namespace that is being deleted takes no event; nothing else depends on one.
-            if let Err(error) = events.write(regarding, kind, note).await {
-                tracing::debug!(%error, reason, "event not written");
-            }
-        });
+        let saying = Saying { regarding, kind: kind.into(), note: shortened(note, LONGEST_NOTE) };
+        // Nobody writes any more when the runtime ends.
+        _ = self.sender.send(saying);
     }
+}
 
-    async fn write(
-        &self,
-        regarding: ObjectReference,
-        kind: EventKind,
-        note: String,
-    ) -> Result<(), kube::Error> {
+/// What was written of late.
+struct Writer {
+    client: Client,
+    written: BTreeMap<Said, Written>,
+}
+
+impl Writer {
+    async fn write(&mut self, Saying { regarding, kind, note }: Saying) -> Result<(), kube::Error> {
         let now = Timestamp::now();
         let said = (regarding.uid.clone().unwrap_or_default(), kind.reason, note.clone());
         let api: Api<Event> =
@@ -73,16 +88,14 @@ impl Events {
         let name = format!("{}.{:x}", regarding.name.as_deref().unwrap_or(OPERATOR), now.as_nanosecond());
         let event = event(name.clone(), regarding, kind, note, now);
         api.create(&PostParams::default(), &event).await?;
-        let written = Written { name, count: 1, last: now };
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(said, written);
+        self.written.insert(said, Written { name, count: 1, last: now });
         Ok(())
     }
 
     /// The event that says the same already, and how often it has been said by now.
-    fn repeat(&self, said: &Said, now: Timestamp) -> Option<(String, i32)> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.retain(|_, event| now.duration_since(event.last) < SERIES);
-        let event = written.get_mut(said)?;
+    fn repeat(&mut self, said: &Said, now: Timestamp) -> Option<(String, i32)> {
+        self.written.retain(|_, event| now.duration_since(event.last) < SERIES);
+        let event = self.written.get_mut(said)?;
         event.count += 1;
         event.last = now;
         Some((event.name.clone(), event.count))

@@ -2,12 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use kube::api::{ApiResource, DynamicObject};
+use kube::{Api, ResourceExt as _};
+use operator::api::{database::PostgresDatabase, user::PostgresUser};
 use testbed::kubernetes::{self, Identity};
-use testbed::{Cluster, Postgres, helm};
+use testbed::{Cluster, Postgres, eventually, helm};
 use xshell::Shell;
 
+/// How long it may take until all is Ready.
+const PATIENCE: Duration = Duration::from_mins(2);
 const CHART: &str = "charts/postgres-provisioner";
 
 /// A running operator; dropping it ends it.
@@ -18,12 +24,19 @@ pub(super) struct Operator {
     pub(super) namespace: String,
 }
 
+/// What every operator needs.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) shell: &'a Shell,
+    pub(super) cluster: &'a Cluster,
+}
+
 impl Operator {
-    /// Starts the optimized program with the chart's rights.
+    /// Starts the optimized program with the chart's rights; it reaches the server at this port.
     pub(super) async fn start(
-        shell: &Shell,
-        cluster: &Cluster,
+        Ground { shell, cluster }: Ground<'_>,
         postgres: &Postgres,
+        port: u16,
         resync_seconds: u32,
     ) -> anyhow::Result<Self> {
         let root = shell.current_dir();
@@ -41,7 +54,7 @@ impl Operator {
         let process = Command::new(root.join("target/release/postgres-provisioner"))
             .env("KUBECONFIG", &kubeconfig)
             .env("PG_HOST", postgres.host())
-            .env("PG_PORT", postgres.port().to_string())
+            .env("PG_PORT", port.to_string())
             .env("PG_USER", testbed::postgres::SUPERUSER)
             .env("PG_PASSWORD", postgres.password())
             .env("POD_NAMESPACE", &namespace)
@@ -106,8 +119,22 @@ pub(super) fn manifests(namespace: &str, database: usize, users: usize) -> Strin
     yaml
 }
 
-/// The names of the Secrets of [`manifests`].
-pub(super) fn secrets(database: usize, users: usize) -> impl Iterator<Item = String> {
-    let own = std::iter::once(format!("db{database}"));
-    own.chain((0..users).map(move |user| format!("u{database}-{user}")))
+/// Waits until every resource of the namespace is Ready.
+pub(super) async fn wait_until_ready(cluster: &Cluster, namespace: &str) {
+    let kinds = [ApiResource::erase::<PostgresDatabase>(&()), ApiResource::erase::<PostgresUser>(&())];
+    for kind in kinds {
+        let api: Api<DynamicObject> = Api::namespaced_with(cluster.client(), namespace, &kind);
+        eventually("every resource to be Ready", PATIENCE, async || {
+            let all = api.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
+            let is_ready = |one: &DynamicObject| {
+                let conditions = one.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                conditions.iter().any(|found| found["type"] == "Ready" && found["status"] == "True")
+            };
+            match all.iter().find(|one| !is_ready(one)) {
+                None => Ok(()),
+                Some(one) => Err(one.name_any()),
+            }
+        })
+        .await;
+    }
 }

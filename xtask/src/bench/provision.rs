@@ -1,15 +1,21 @@
 //! From `apply` to logins that work, and what a single session needs for the same statements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use futures::future::try_join_all;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use testbed::postgres::run;
-use testbed::{Cluster, Postgres, eventually, kubernetes};
-use xshell::Shell;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use sqlx::PgConnection;
+use testbed::postgres::{fetch_rows, run};
+use testbed::{Postgres, kubernetes};
+use tokio::sync::watch;
 
-use super::operator::{Operator, manifests, secrets};
+use super::operator::{Ground, Operator, manifests};
 use super::{Figure, median, milliseconds};
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -18,24 +24,22 @@ const MARK: &str = "SELECT 'everything is set up'";
 
 /// Applies everything at once and waits for every login.
 pub(super) async fn figures(
-    shell: &Shell,
-    cluster: &Cluster,
+    ground: Ground<'_>,
     postgres: &Postgres,
     (databases, users): (usize, usize),
     aim: &'static str,
 ) -> anyhow::Result<Vec<Figure>> {
-    let operator = Operator::start(shell, cluster, postgres, 300).await?;
-    warm_up(cluster, postgres, &operator).await?;
+    let operator = Operator::start(ground, postgres, postgres.port(), 300).await?;
+    let (client, namespace) = (ground.cluster.client(), &operator.namespace);
+    // The first database of a process pays for caches and connections of others.
+    Arrivals::watch(&client, postgres, namespace).await?.of(&[manifests(namespace, 999, 0)]).await?;
     run(&mut postgres.admin("postgres").await, MARK).await?;
-    let client = cluster.client();
-    let yaml: Vec<_> =
-        (0..databases).map(|database| manifests(&operator.namespace, database, users)).collect();
+    let arrivals = Arrivals::watch(&client, postgres, namespace).await?;
+    let yaml: Vec<_> = (0..databases).map(|database| manifests(namespace, database, users)).collect();
     let start = Instant::now();
-    kubernetes::apply(&client, &yaml.join("---\n"), &operator.namespace).await?;
-    let waits = (0..databases).flat_map(|database| secrets(database, users));
-    let waits = waits.map(|secret| wait_for_login(cluster, postgres, &operator.namespace, secret));
-    let delays = futures::future::join_all(waits).await;
+    let delays = arrivals.of(&yaml).await?;
     let took = start.elapsed();
+    anyhow::ensure!(delays.len() == databases * (1 + users), "{} Secrets", delays.len());
     drop(operator);
     let alone = replay(postgres, databases, users).await?;
     let what = format!("{databases} × (1 database + {users} users), from apply to logins");
@@ -56,35 +60,72 @@ pub(super) async fn figures(
     ])
 }
 
-/// The first database of a process pays for caches and connections of others.
-async fn warm_up(cluster: &Cluster, postgres: &Postgres, operator: &Operator) -> anyhow::Result<()> {
-    kubernetes::apply(&cluster.client(), &manifests(&operator.namespace, 999, 0), &operator.namespace)
-        .await?;
-    wait_for_login(cluster, postgres, &operator.namespace, "db999".to_owned()).await;
-    Ok(())
+/// Sees Secrets appear and logins begin to work, with one watch and one session: whoever polls for each of them
+/// measures mostly itself.
+struct Arrivals<'a> {
+    client: &'a Client,
+    postgres: &'a Postgres,
+    secrets: BoxStream<'static, Secret>,
+    admin: PgConnection,
 }
 
-/// How long after the Secret's appearance its login works and can read.
-async fn wait_for_login(cluster: &Cluster, postgres: &Postgres, namespace: &str, secret: String) -> Duration {
-    let api: Api<Secret> = Api::namespaced(cluster.client(), namespace);
-    let data = eventually("the Secret", PATIENCE, async || {
-        api.get_opt(&secret)
-            .await
-            .map_err(|error| error.to_string())?
-            .ok_or_else(|| "no Secret yet".to_owned())
-    })
-    .await
-    .data
-    .unwrap_or_default();
+impl<'a> Arrivals<'a> {
+    async fn watch(client: &'a Client, postgres: &'a Postgres, namespace: &str) -> anyhow::Result<Self> {
+        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let events = watcher(api, watcher::Config::default());
+        let mut events = Box::pin(events.filter_map(async |event| event.ok()));
+        while !matches!(events.next().await.context("the watch ended")?, watcher::Event::InitDone) {}
+        let applied = events.filter_map(async |event| match event {
+            watcher::Event::Apply(secret) => Some(secret),
+            _ => None,
+        });
+        Ok(Self { client, postgres, secrets: applied.boxed(), admin: postgres.admin("postgres").await })
+    }
+
+    /// Applies these documents and waits until every login works, and tells how far ahead each Secret was.
+    async fn of(self, yaml: &[String]) -> anyhow::Result<Vec<Duration>> {
+        let Self { client, postgres, secrets, mut admin } = self;
+        let count = yaml.iter().map(|yaml| yaml.matches("secretName").count()).sum();
+        let (sender, able) = watch::channel(BTreeSet::new());
+        let poll = async {
+            loop {
+                sender.send_replace(able_to_login(&mut admin).await?);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let logins = secrets.take(count).map(|secret| login(postgres, secret, able.clone()));
+        let logins = logins.buffer_unordered(count).try_collect();
+        let applied = try_join_all(yaml.iter().map(|yaml| kubernetes::apply(client, yaml, "default")));
+        tokio::select! {
+            failed = poll => failed,
+            done = async { tokio::join!(async { Ok(applied.await?) }, logins) } => {
+                let (applied, delays): (anyhow::Result<_>, anyhow::Result<_>) = done;
+                applied.and(delays)
+            }
+            () = tokio::time::sleep(PATIENCE) => anyhow::bail!("not every login works after {PATIENCE:?}"),
+        }
+    }
+}
+
+async fn able_to_login(admin: &mut PgConnection) -> anyhow::Result<BTreeSet<String>> {
+    let able = "SELECT rolname FROM pg_authid WHERE rolcanlogin AND rolpassword IS NOT NULL";
+    Ok(fetch_rows(admin, able).await?.into_iter().flatten().flatten().collect())
+}
+
+/// How long after the Secret's appearance the server accepts its password. It must do so at the first try.
+async fn login(
+    postgres: &Postgres,
+    secret: Secret,
+    mut able: watch::Receiver<BTreeSet<String>>,
+) -> anyhow::Result<Duration> {
     let appeared = Instant::now();
+    let data = secret.data.unwrap_or_default();
     let text = |key: &str| String::from_utf8(data[key].0.clone()).expect("our keys are text");
-    eventually("the login", PATIENCE, async || {
-        let session = postgres.connect(&text("database"), &text("username"), &text("password")).await;
-        let mut session = session.map_err(|error| error.to_string())?;
-        run(&mut session, "CREATE TEMPORARY TABLE t (n int)").await.map_err(|error| error.to_string())
-    })
-    .await;
-    appeared.elapsed()
+    able.wait_for(|able| able.contains(&text("username"))).await?;
+    let delay = appeared.elapsed();
+    let mut session = postgres.connect(&text("database"), &text("username"), &text("password")).await?;
+    run(&mut session, "CREATE TEMPORARY TABLE t (n int)").await?;
+    Ok(delay)
 }
 
 /// Removes what was made and makes it again with the statements in the server's log, one after the other.

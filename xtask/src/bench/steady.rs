@@ -1,105 +1,63 @@
-//! A check of a database where nothing is to be done, in this process: reading, comparing, planning.
+//! A check where nothing is to be done, of a database with much in it.
 
-use std::time::Instant;
+use std::time::Duration;
 
-use exec::{Password, Server, Sessions, Stored, Tls, Verify};
-use plan::testing::{claim, ident};
-use plan::{Access, Desired, Grantee, Login, Managed, PasswordState, Prune, Schemas};
-use testbed::Postgres;
 use testbed::postgres::run;
+use testbed::{Postgres, eventually, kubernetes};
 
-use super::{Figure, median, milliseconds};
+use super::meter::{Meter, Session};
+use super::operator::{Ground, Operator, manifests, wait_until_ready};
+use super::{Figure, median, milliseconds, server_log};
 
+/// Checks that are measured.
 const CHECKS: usize = 21;
+const USERS: usize = 20;
+const PATIENCE: Duration = Duration::from_mins(2);
 
-struct Right;
-
-impl Verify for Right {
-    fn state(&self, _: &plan::Ident, _: Stored<'_>) -> PasswordState {
-        PasswordState::Matches
-    }
-}
-
-/// 1,000 tables in 50 schemas, 20 users.
-pub(super) async fn figures(postgres: &Postgres) -> anyhow::Result<Vec<Figure>> {
-    let server = Server {
-        host: postgres.host().to_owned(),
-        port: postgres.port(),
-        user: testbed::postgres::SUPERUSER.to_owned(),
-        password: Password::new(postgres.password()),
-        maintenance: ident("postgres"),
-        tls: Tls::default(),
-    };
-    let desired = desired();
-    converge(&server, &desired).await?;
+/// 1,000 tables in 50 schemas, 20 users. A check is one connection, so that is what is measured.
+pub(super) async fn figures(ground: Ground<'_>, postgres: &Postgres) -> anyhow::Result<Vec<Figure>> {
+    let meter = Meter::start(postgres).await?;
+    let operator = Operator::start(ground, postgres, meter.port, 1).await?;
+    let client = ground.cluster.client();
+    kubernetes::apply(&client, &manifests(&operator.namespace, 0, USERS), &operator.namespace).await?;
+    wait_until_ready(ground.cluster, &operator.namespace).await;
     run(
-        &mut postgres.admin("steady").await,
-        "SET ROLE steady_owner; DO $$ BEGIN FOR s IN 1..50 LOOP EXECUTE format('CREATE SCHEMA s%s', s); \
+        &mut postgres.admin("bench0").await,
+        "SET ROLE bench0_owner; DO $$ BEGIN FOR s IN 1..50 LOOP EXECUTE format('CREATE SCHEMA s%s', s); \
          FOR t IN 1..20 LOOP EXECUTE format('CREATE TABLE s%s.t%s (n int)', s, t); END LOOP; END LOOP; END $$",
     )
     .await?;
-    converge(&server, &desired).await?;
-    let before = statements(postgres);
-    let mut times = Vec::new();
-    for _ in 0..CHECKS {
-        let start = Instant::now();
-        let mut sessions = Sessions::new(&server, &Right);
-        let catalog = sessions.read(&desired).await?;
-        anyhow::ensure!(plan::plan(&desired, &catalog).is_empty(), "the check is not steady");
-        sessions.close().await;
-        times.push(start.elapsed());
-    }
-    let count = statements(postgres) - before;
+    // What was under way may have seen half of it.
+    wait_for(&meter, 2).await;
+    let before = server_log::count(postgres);
+    let sessions = wait_for(&meter, CHECKS).await;
+    let after = server_log::count(postgres);
+    anyhow::ensure!(after.writes == before.writes, "the check is not steady");
+    let statements = after.statements - before.statements;
+    let checks = after.connections - before.connections;
+    let bytes: u64 = sessions.iter().map(|session| session.bytes).max().unwrap_or_default();
+    let figure = |what: &str, value, aim| Figure {
+        what: format!("steady check of 1,000 tables in 50 schemas, {USERS} users: {what}"),
+        value,
+        aim,
+    };
     Ok(vec![
-        Figure {
-            what: "steady check, 1,000 tables in 50 schemas, 20 users, median".to_owned(),
-            value: milliseconds(median(times)),
-            aim: "40 ms",
-        },
-        Figure {
-            what: "its statements".to_owned(),
-            value: format!("{count} in {CHECKS} checks"),
-            aim: "3 each",
-        },
+        figure(
+            "its connection, median",
+            milliseconds(median(sessions.iter().map(|session| session.duration).collect())),
+            "40 ms",
+        ),
+        figure("statements", format!("{statements} in {checks} checks"), "3 each"),
+        figure("bytes in both directions", format!("{bytes}"), "–"),
     ])
 }
 
-async fn converge(server: &Server, desired: &Desired) -> anyhow::Result<()> {
-    loop {
-        let mut sessions = Sessions::new(server, &Right);
-        let catalog = sessions.read(desired).await?;
-        let next = plan::plan(desired, &catalog);
-        if next.is_empty() {
-            return Ok(());
-        }
-        sessions.apply(desired, &next).await?;
-    }
-}
-
-fn desired() -> Desired {
-    let login = |name: &str| Login { claim: claim(name), recorded: None, verifier: None };
-    let users: Vec<_> = (0..20).map(|number| format!("steady_u{number}")).collect();
-    let access = |at: usize| if at.is_multiple_of(2) { Access::Read } else { Access::ReadWrite };
-    let grantee = |at| Grantee { access: access(at), schemas: Schemas::All, prune: Prune::IfCreated };
-    let names = users.iter().map(String::as_str).chain(["steady_owner"]);
-    Desired {
-        database: ident("steady"),
-        managed: Managed::Yes {
-            owner: ident("steady_owner"),
-            template: ident("template0"),
-            claim: claim("steady"),
-            recorded: None,
-            prune: Prune::IfCreated,
-        },
-        logins: names.map(|name| (ident(name), login(name))).collect(),
-        grantees: users.iter().enumerate().map(|(at, name)| (ident(name), grantee(at))).collect(),
-        leaving: std::collections::BTreeMap::new(),
-        refused: Vec::new(),
-    }
-}
-
-fn statements(postgres: &Postgres) -> usize {
-    let log = postgres.log();
-    let ours = log.lines().filter(|line| line.contains("/postgres-provisioner LOG:"));
-    ours.filter(|line| line.contains("statement:") || line.contains("execute ")).count()
+/// The connections that end from now on, once there are so many.
+async fn wait_for(meter: &Meter, count: usize) -> Vec<Session> {
+    let before = meter.sessions().len();
+    eventually("some checks", PATIENCE, async || {
+        let found = meter.sessions().split_off(before);
+        if found.len() >= count { Ok(found) } else { Err(format!("{} of {count}", found.len())) }
+    })
+    .await
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use exec::{Password, check_usable, random_password, scram};
+use futures::future::join_all;
 use kube::core::Status;
 use plan::{Catalog, Ident, PasswordState, Plan};
 
@@ -13,6 +14,14 @@ use super::work::{State, Work};
 use crate::conditions::{Finding, Reason};
 use crate::resource::{ObjectName, Resource};
 use crate::vault::{Contents, Freshness};
+
+/// A Secret that is as it should be.
+struct Written {
+    /// Whether it was not before.
+    is_new: bool,
+    /// The password in it, where this is the Secret that decides.
+    expected: Option<Expected>,
+}
 
 impl Work<'_> {
     /// The passwords that are in their Secrets, and verifiers of them.
@@ -55,8 +64,8 @@ impl Work<'_> {
         secrets::relation(&self.context.namespace, found, resource)
     }
 
-    /// Brings the Secrets to what they should be once the server has answered and the database is there. Tells the
-    /// roles whose password is new.
+    /// Brings the Secrets to what they should be once the server has answered and the database is there; a new one
+    /// comes last, when its login has everything but the password. Tells the roles whose password is new.
     pub(super) async fn write_secrets(
         &self,
         state: &mut State,
@@ -67,49 +76,73 @@ impl Work<'_> {
         if catalog.contents.is_none() {
             return Ok(new);
         }
-        let active: Vec<_> = state.resources.iter().filter(|one| !one.is_deleting()).cloned().collect();
-        for resource in active {
+        let mut wanted = Vec::new();
+        for resource in state.resources.iter().filter(|one| !one.is_deleting()) {
             let role: Ident = resource.role().parse()?;
             let is_withheld = next.withheld.iter().any(|withheld| match withheld {
                 plan::Withheld::Role { role: found, .. } => *found == role,
                 plan::Withheld::Database { .. } | plan::Withheld::DatabaseMissing { .. } => true,
                 _ => false,
             });
-            if is_withheld {
-                continue;
+            let is_early = !next.is_empty() && !state.expected.contains_key(&role);
+            if !is_withheld && !is_early {
+                wanted.push((resource.clone(), role));
             }
-            match self.write_secret(state, &resource, role.clone()).await {
-                Ok(true) => _ = new.insert(role),
-                Ok(false) => (),
+        }
+        // All at once: each login waits for the password of all.
+        let written =
+            join_all(wanted.iter().map(|(resource, role)| self.write_secret(state, resource, role)));
+        let written = written.await;
+        for ((resource, role), written) in wanted.into_iter().zip(written) {
+            match written {
+                Ok(Some(written)) => {
+                    if written.is_new {
+                        state.outcome.secrets_written.push(resource.uid().to_owned());
+                    }
+                    if let Some(expected) = written.expected {
+                        let found = state.expected.get(&role);
+                        if found.is_none_or(|found| found.password != expected.password) {
+                            new.insert(role.clone());
+                        }
+                        self.expect(state, role, expected);
+                    }
+                }
+                Ok(None) => (),
                 // One Secret that cannot be written must not cost the others of the database theirs.
-                Err(Error::Kubernetes(kube::Error::Api(status))) if is_refusal(&status) => {
+                Err(kube::Error::Api(status)) if is_refusal(&status) => {
                     let message = format!("Secret {}: {}", resource.secret(), status.message);
                     let finding = Finding { reason: Reason::SecretRefused, message };
                     state.outcome.refused_secrets.insert(resource.uid().to_owned(), finding);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(new)
     }
 
-    async fn write_secret(&self, state: &mut State, resource: &Resource, role: Ident) -> Result<bool, Error> {
+    /// Brings one Secret to what it should be; `None` when it cannot or may not be written.
+    async fn write_secret(
+        &self,
+        state: &State,
+        resource: &Resource,
+        role: &Ident,
+    ) -> Result<Option<Written>, kube::Error> {
         let secret = resource.secret();
-        let present = state.expected.get(&role).map(|expected| expected.password.clone());
+        let present = state.expected.get(role).map(|expected| expected.password.clone());
         let leads =
             self.cast(state).leader(resource.role()).is_some_and(|leader| leader.uid() == resource.uid());
         let mut freshness = Freshness::Watched;
         let (found, written) = loop {
             let found = self.context.vault.read(&self.context.caches, &secret, freshness).await?;
             if found.as_deref().is_some_and(|found| self.relation(found, resource) == Relation::Foreign) {
-                return Ok(false);
+                return Ok(None);
             }
             let password = match leads {
                 true => self.leading_password(resource, found.as_deref()).await?,
                 // The eldest resource's pass makes it; its Secret wakes this one.
                 false => present.clone(),
             };
-            let Some(password) = password else { return Ok(false) };
+            let Some(password) = password else { return Ok(None) };
             let wanted = secrets::wanted(resource, &password, &self.server.host, self.server.port);
             match secrets::write(self.context, resource, found.as_deref(), &wanted).await {
                 // Somebody was faster, or the watch lags behind.
@@ -119,14 +152,12 @@ impl Work<'_> {
                 written => break (found, written?),
             }
         };
-        if written.is_some() {
-            state.outcome.secrets_written.push(resource.uid().to_owned());
-        }
-        let Some(right) = written.or(found).filter(|_| leads) else { return Ok(false) };
-        let Some(password) = right.password().cloned() else { return Ok(false) };
-        let is_new = state.expected.get(&role).is_none_or(|expected| expected.password != password);
-        self.expect(state, role, Expected { secret, version: right.version.clone(), password });
-        Ok(is_new)
+        let is_new = written.is_some();
+        let expected = written.or(found).filter(|_| leads).and_then(|right| {
+            let (version, password) = (right.version.clone(), right.password()?.clone());
+            Some(Expected { secret, version, password })
+        });
+        Ok(Some(Written { is_new, expected }))
     }
 
     /// What is in the Secret now, although it was read before: whoever changed or deleted it since meant it. `None`

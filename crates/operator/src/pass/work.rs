@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use exec::{End, Server, Sessions, check_usable};
 use plan::{Action, Desired, Ident, PasswordState, Plan, Refused, Site, plan};
+use tokio::sync::SemaphorePermit;
 use tokio::time::sleep;
 
 use super::credentials::distrust;
@@ -98,6 +99,8 @@ impl Work<'_> {
             state.outcome.drift.clone_from(&next.actions);
         }
         state.outcome.is_recreated |= self.is_recreated(state, &next);
+        // Nobody else makes a new login wait between its Secret and its password.
+        let turn = if next.is_empty() && self.lacks_passwords(state)? { self.turn().await } else { None };
         let new = self.write_secrets(state, &catalog, &next).await?;
         if !new.is_empty() {
             round.verifier.expect(&state.expected);
@@ -111,8 +114,24 @@ impl Work<'_> {
         if next.is_empty() {
             return Ok(None);
         }
+        let is_shared = next.actions.iter().any(|action| action.site() == Site::Maintenance);
+        let _turn = if is_shared && turn.is_none() { self.turn().await } else { turn };
         let applied = self.apply(round.sessions, &wanted, &next).await?;
         Ok(Some(self.remember(state, applied)))
+    }
+
+    /// Changes of roles and databases of one server are made by one pass at a time.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.gate.shared_objects.acquire().await.ok()
+    }
+
+    fn lacks_passwords(&self, state: &State) -> Result<bool, plan::IdentError> {
+        for resource in self.cast(state).active() {
+            if !state.expected.contains_key(&resource.role().parse()?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A role without a usable password in a Secret cannot log in: its resource is not Ready.
@@ -137,7 +156,6 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Changes of roles and databases of one server are made by one pass at a time.
     async fn apply(
         &self,
         sessions: &mut Sessions<'_>,
@@ -149,8 +167,6 @@ impl Work<'_> {
         for action in &next.actions {
             tracing::debug!(database = %self.key, %action);
         }
-        let is_shared = next.actions.iter().any(|action| action.site() == Site::Maintenance);
-        let _permit = if is_shared { self.gate.shared_objects.acquire().await.ok() } else { None };
         sessions.apply(wanted, next).await
     }
 
