@@ -4,6 +4,7 @@ mod idle;
 mod meter;
 mod operator;
 mod provision;
+mod reactions;
 mod server_log;
 mod steady;
 
@@ -43,6 +44,10 @@ async fn figures(ground: Ground<'_>) -> anyhow::Result<Vec<Figure>> {
         figures.extend(provision::figures(ground, &postgres, (databases, users), aim).await?);
         postgres.stop().await;
     }
+    println!("reacting to what is waited for");
+    let postgres = Postgres::start(17).await;
+    figures.extend(reactions::figures(ground, &postgres).await?);
+    postgres.stop().await;
     println!("a steady check of 1,000 tables and 20 users");
     let postgres = Postgres::start(17).await;
     figures.extend(steady::figures(ground, &postgres).await?);

@@ -142,7 +142,7 @@ reasons! {
         "The resource reaches into another namespace, which has not consented.",
         "The message says which consent is missing: an annotation of the namespace, or `allowUsersFrom`.";
     Conflict, Class::NeedsPerson,
-        "An older resource claims the same role, database or Secret.",
+        "Another resource has the same role, database or Secret, or is older and claims it.",
         "Delete one of the two, or choose another name. Nothing was changed on the server.";
     NotOurs, Class::NeedsPerson,
         "The role or database exists, and nothing proves that this resource may have it.",

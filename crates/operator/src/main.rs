@@ -22,6 +22,13 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(refuse(&error)),
     };
     operator::logging::start(filter, format);
+    let server = settings.server.as_ref().map(|server| format!("{}:{}", server.host, server.port));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        server = server.as_deref().unwrap_or("none"),
+        resync_seconds = settings.resync.as_secs(),
+        "postgres-provisioner starts"
+    );
     let client = operator::client().await?;
     operator::run(settings, client, operator::shutdown_signal()).await?;
     Ok(ExitCode::SUCCESS)

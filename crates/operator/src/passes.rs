@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// How long a pass waits for company: what is applied together is provisioned together.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// How long to leave a key alone whose pass panicked.
+const AFTER_PANIC: Duration = Duration::from_mins(1);
 
 /// When to run the next pass of a key although nobody asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +118,11 @@ where
             return;
         }
         let waiting = lock(&inner.slots).get_mut(&key).and_then(|slot| slot.waiting.take());
-        let (outcome, next) = (inner.run)(key.clone()).await;
+        let Ok((outcome, next)) = AssertUnwindSafe((inner.run)(key.clone())).catch_unwind().await else {
+            tracing::error!(?key, "a pass panicked: this is a bug; others go on");
+            due = Some(Instant::now() + AFTER_PANIC);
+            continue;
+        };
         if let Some((sender, _)) = waiting {
             _ = sender.send(outcome);
         }
@@ -251,6 +259,24 @@ mod tests {
         gate.add_permits(9);
         passes.stop().await;
         assert_eq!((*first.await.unwrap(), count.load(Ordering::SeqCst)), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_that_panics_is_run_again_and_costs_the_others_nothing() {
+        let counts = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+        let counters = counts.clone();
+        let run = run_with(move |key: usize| {
+            let counter = counters[key].clone();
+            async move {
+                assert!(counter.fetch_add(1, Ordering::SeqCst) > 0 || key == 0, "the first pass of 1");
+                (Arc::new(()), Next::Resync)
+            }
+        });
+        let passes = Passes::new(Duration::from_hours(1), run);
+        let (good, bad) = (passes.request(&0), passes.request(&1));
+        assert!(good.await.is_ok() && bad.await.is_err());
+        sleep(AFTER_PANIC + GATHER).await;
+        assert_eq!(counts.map(|count| count.load(Ordering::SeqCst)), [1, 2]);
     }
 
     #[test]

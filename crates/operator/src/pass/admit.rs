@@ -140,7 +140,7 @@ fn check_database(world: &World<'_>, databases: &[Resource], resource: &Resource
 }
 
 fn check_conflict(elder: &Resource, resource: &Resource) -> Result<(), Finding> {
-    let conflict = |what: String| refuse(Reason::Conflict, format!("{elder} is older and {what}"));
+    let conflict = |what: String| refuse(Reason::Conflict, format!("{elder} came first and {what}"));
     if elder.secret() == resource.secret() {
         return conflict(format!("has its credentials in Secret {} too", resource.secret()));
     }

@@ -127,7 +127,9 @@ fn announce(context: &Context, outcome: &Outcome, resource: &Resource, drifted: 
     };
     if drifted.reason != Reason::InSync {
         let end = if drifted.reason == Reason::DriftRepaired { "repaired" } else { "not repaired" };
-        say(drifted.reason.into(), &format!("{}; {end}", drifted.message));
+        let note = format!("{}; {end}", drifted.message);
+        tracing::warn!(%resource, "drift: {note}");
+        say(drifted.reason.into(), &note);
     }
     let growth = outcome.growth(resource);
     if !growth.is_empty() {

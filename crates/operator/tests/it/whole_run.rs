@@ -1,6 +1,7 @@
 //! What must hold for everything that all tests of this process did together. The name makes the test start last; it
 //! waits for the others to end, and does enough itself to be a test of its own.
 
+use kube::api::{Patch, PatchParams};
 use testbed::{Cluster, Postgres, eventually};
 
 use crate::app::App;
@@ -31,10 +32,14 @@ async fn live(world: &World) {
     let app = App::provision(world).await;
     let reader = app.user(", access: read").await;
     app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id").await;
-    for _ in 0..2 {
+    for times in 1..=2 {
         app.sql(&format!("REVOKE SELECT ON public.orders FROM {reader}")).await;
-        world.event(&reader, "DriftRepaired").await;
+        world.events(&reader, "DriftRepaired", times).await;
     }
+    let wrong = serde_json::json!({ "stringData": { "host": "elsewhere" } });
+    let secrets = world.secrets(&world.namespace);
+    secrets.patch(&reader, &PatchParams::default(), &Patch::Merge(wrong)).await.unwrap();
+    world.events(&reader, "SecretWritten", 2).await;
     app.change(&reader, serde_json::json!({ "secretName": format!("{reader}-2") })).await;
     world.remove("pgdb", &app.name).await;
 }

@@ -307,13 +307,19 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
 
     /// Waits for an event of this reason on an object of this name, and returns its note.
     pub(crate) async fn event(&self, name: &str, reason: &str) -> String {
+        self.events(name, reason, 1).await
+    }
+
+    /// The same for one that has been said so many times.
+    pub(crate) async fn events(&self, name: &str, reason: &str, times: i32) -> String {
         let what = format!("event {reason} on {name}");
         eventually(&what, PATIENCE, async || {
             let events: Api<Event> = Api::namespaced(self.admin.clone(), &self.namespace);
             let events = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
             let is_wanted = |event: &Event| {
                 let regarding = event.regarding.as_ref().and_then(|one| one.name.as_deref());
-                regarding == Some(name) && event.reason.as_deref() == Some(reason)
+                let said = event.series.as_ref().map_or(1, |series| series.count);
+                regarding == Some(name) && event.reason.as_deref() == Some(reason) && said >= times
             };
             let found = events.into_iter().find(is_wanted);
             found.and_then(|event| event.note).ok_or_else(|| "no such event".to_owned())
