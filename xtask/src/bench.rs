@@ -24,7 +24,7 @@ struct Figure {
 /// Runs them all, on the optimized program.
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     println!("the operator is built with optimizations");
-    cmd!(shell, "cargo build --quiet --release --package postgres-provisioner-operator").run()?;
+    cmd!(shell, "cargo build --release --package postgres-provisioner-operator").run()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         println!("PostgreSQL 17 and a Kubernetes API are started");

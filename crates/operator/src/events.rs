@@ -2,6 +2,7 @@
 //! here an event is repeated only when its words are.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
@@ -12,10 +13,13 @@ use kube::runtime::events::EventType;
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
 
 use crate::api::OPERATOR;
 use crate::conditions::EventKind;
 
+/// How long the others wait for one.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The API server's limit for `note`.
 const LONGEST_NOTE: usize = 1024;
 /// How long an event may be counted up instead of written again.
@@ -52,8 +56,10 @@ impl Events {
             while let Some(saying) = sayings.recv().await {
                 let reason = saying.kind.reason;
                 // A namespace that is being deleted takes no event; nothing else depends on one.
-                if let Err(error) = writer.write(saying).await {
-                    tracing::debug!(%error, reason, "event not written");
+                match timeout(PATIENCE, writer.write(saying)).await {
+                    Ok(Ok(())) => (),
+                    Ok(Err(error)) => tracing::debug!(%error, reason, "event not written"),
+                    Err(_) => tracing::debug!(reason, "event not written in time"),
                 }
             }
         });

@@ -164,6 +164,19 @@ impl Claim {
         }
     }
 
+    /// Whether the comment marks an object of this origin for one of the sharers: one's marker is as good as another's.
+    pub(crate) fn is_marked(&self, comment: Option<&str>, origin: Origin) -> bool {
+        match Mark::of(comment) {
+            Mark::Marked(found) => {
+                found.installation == self.marker.installation
+                    && self.uids.contains(&found.uid)
+                    && found.origin == origin
+                    && !found.released
+            }
+            Mark::Unmarked | Mark::Adopt { .. } | Mark::Unreadable => false,
+        }
+    }
+
     fn judge_adoption(&self, resource: &(String, String)) -> Ownership {
         if self.names.contains(resource) {
             Ownership::Adoptable

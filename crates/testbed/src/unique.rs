@@ -15,7 +15,8 @@ pub fn unique(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let run = RUN.get_or_init(|| random(6).to_ascii_lowercase());
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{prefix}{run}{count}")
+    // Of equal length: no name begins another.
+    format!("{prefix}{run}{count:04}")
 }
 
 /// Letters and digits from the system's generator.

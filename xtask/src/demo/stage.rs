@@ -81,22 +81,29 @@ impl Stage {
     /// Runs kubectl and shows command and answer.
     pub(super) fn kubectl(&self, arguments: &str) -> anyhow::Result<()> {
         println!("\n$ kubectl {arguments}");
-        print!("{}", self.quiet(arguments)?);
+        let (answer, remarks) = self.run(arguments)?;
+        print!("{answer}{remarks}");
         Ok(())
     }
 
     /// Runs kubectl and gives back its answer.
     pub(super) fn quiet(&self, arguments: &str) -> anyhow::Result<String> {
+        self.run(arguments).map(|(answer, _)| answer)
+    }
+
+    /// What kubectl answers, and what it says besides.
+    fn run(&self, arguments: &str) -> anyhow::Result<(String, String)> {
         let output = Command::new(kubernetes::kubectl())
             .args(arguments.split(' '))
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .current_dir(&self.root)
             .output()
             .context("cannot run kubectl")?;
+        let remarks = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
-            bail!("kubectl {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!("kubectl {arguments}: {}", remarks.trim());
         }
-        Ok(String::from_utf8(output.stdout)?)
+        Ok((String::from_utf8(output.stdout)?, remarks))
     }
 
     /// Logs in with what is in a Secret of the application's namespace.

@@ -105,6 +105,9 @@ pub struct Provisioned {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int64"))]
     pub role_oid: Option<u32>,
+    /// Roles that this resource had before and that cannot go yet: owners that were replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_roles: Vec<FormerRole>,
     /// Set when the role or the database was there before this resource: the resource's `metadata.generation`
     /// when it was taken over. Until the spec changes, what else is granted is left as it was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,6 +118,26 @@ pub struct Provisioned {
     /// Namespace of that Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_namespace: Option<String>,
+}
+
+/// A role that a resource had before.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerRole {
+    /// Its name.
+    pub name: String,
+    /// Its OID: another one under the same name is another role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int64"))]
+    pub oid: Option<u32>,
+}
+
+impl Provisioned {
+    /// Every role that the resource has or had on the server, the current one last.
+    pub fn roles(&self) -> impl Iterator<Item = FormerRole> {
+        let current = self.role.clone().map(|name| FormerRole { name, oid: self.role_oid });
+        self.former_roles.iter().cloned().chain(current)
+    }
 }
 
 /// A server as it was last seen.

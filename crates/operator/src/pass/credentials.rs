@@ -15,6 +15,16 @@ use crate::conditions::{Finding, Reason};
 use crate::resource::{ObjectName, Resource};
 use crate::vault::{Contents, Freshness};
 
+/// A Secret that is to be as its resource wants it.
+pub(super) struct Due {
+    resource: Resource,
+    role: Ident,
+    /// Whether the password in it decides.
+    leads: bool,
+    /// Whether there is no usable password yet.
+    pub(super) is_new: bool,
+}
+
 /// A Secret that is as it should be.
 struct Written {
     /// Whether it was not before.
@@ -64,36 +74,45 @@ impl Work<'_> {
         secrets::relation(&self.context.namespace, found, resource)
     }
 
-    /// Brings the Secrets to what they should be once the server has answered and the database is there; a new one
-    /// comes last, when its login has everything but the password. Tells the roles whose password is new.
-    pub(super) async fn write_secrets(
+    /// The Secrets that can be brought to what they should be: once the server has answered and the database is
+    /// there. A new one comes last, when its login has everything but the password.
+    pub(super) fn secrets_due(
         &self,
-        state: &mut State,
+        state: &State,
         catalog: &Catalog,
         next: &Plan,
-    ) -> Result<BTreeSet<Ident>, Error> {
-        let mut new = BTreeSet::new();
+    ) -> Result<Vec<Due>, plan::IdentError> {
+        let mut due = Vec::new();
         if catalog.contents.is_none() {
-            return Ok(new);
+            return Ok(due);
         }
-        let mut wanted = Vec::new();
-        for resource in state.resources.iter().filter(|one| !one.is_deleting()) {
+        let cast = self.cast(state);
+        for resource in cast.active() {
             let role: Ident = resource.role().parse()?;
+            let leads = cast.leader(resource.role()).is_some_and(|leader| leader.uid() == resource.uid());
+            let is_new = !state.expected.contains_key(&role);
             let is_withheld = next.withheld.iter().any(|withheld| match withheld {
                 plan::Withheld::Role { role: found, .. } => *found == role,
                 plan::Withheld::Database { .. } | plan::Withheld::DatabaseMissing { .. } => true,
                 _ => false,
             });
-            let is_early = !next.is_empty() && !state.expected.contains_key(&role);
-            if !is_withheld && !is_early {
-                wanted.push((resource.clone(), role));
+            if !is_withheld && (!is_new || (leads && next.is_empty())) {
+                due.push(Due { resource: resource.clone(), role, leads, is_new });
             }
         }
+        Ok(due)
+    }
+
+    /// Brings the Secrets to what they should be. Tells the roles whose password is new.
+    pub(super) async fn write_secrets(
+        &self,
+        state: &mut State,
+        due: Vec<Due>,
+    ) -> Result<BTreeSet<Ident>, Error> {
+        let mut new = BTreeSet::new();
         // All at once: each login waits for the password of all.
-        let written =
-            join_all(wanted.iter().map(|(resource, role)| self.write_secret(state, resource, role)));
-        let written = written.await;
-        for ((resource, role), written) in wanted.into_iter().zip(written) {
+        let written = join_all(due.iter().map(|due| self.write_secret(state, due))).await;
+        for (Due { resource, role, .. }, written) in due.into_iter().zip(written) {
             match written {
                 Ok(Some(written)) => {
                     if written.is_new {
@@ -121,23 +140,17 @@ impl Work<'_> {
     }
 
     /// Brings one Secret to what it should be; `None` when it cannot or may not be written.
-    async fn write_secret(
-        &self,
-        state: &State,
-        resource: &Resource,
-        role: &Ident,
-    ) -> Result<Option<Written>, kube::Error> {
+    async fn write_secret(&self, state: &State, due: &Due) -> Result<Option<Written>, kube::Error> {
+        let Due { resource, role, leads, .. } = due;
         let secret = resource.secret();
         let present = state.expected.get(role).map(|expected| expected.password.clone());
-        let leads =
-            self.cast(state).leader(resource.role()).is_some_and(|leader| leader.uid() == resource.uid());
         let mut freshness = Freshness::Watched;
         let (found, written) = loop {
             let found = self.context.vault.read(&self.context.caches, &secret, freshness).await?;
             if found.as_deref().is_some_and(|found| self.relation(found, resource) == Relation::Foreign) {
                 return Ok(None);
             }
-            let password = match leads {
+            let password = match *leads {
                 true => self.leading_password(resource, found.as_deref()).await?,
                 // The eldest resource's pass makes it; its Secret wakes this one.
                 false => present.clone(),
@@ -153,7 +166,7 @@ impl Work<'_> {
             }
         };
         let is_new = written.is_some();
-        let expected = written.or(found).filter(|_| leads).and_then(|right| {
+        let expected = written.or(found).filter(|_| *leads).and_then(|right| {
             let (version, password) = (right.version.clone(), right.password()?.clone());
             Some(Expected { secret, version, password })
         });

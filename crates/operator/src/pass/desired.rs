@@ -8,6 +8,7 @@ use plan::{
 };
 use sha2::{Digest as _, Sha256};
 
+use crate::api::shared::Provisioned;
 use crate::api::user;
 use crate::resource::{DatabaseKey, Resource};
 use crate::servers::Address;
@@ -72,13 +73,14 @@ impl Cast<'_> {
     }
 
     /// What the status remembers, if it speaks of this server.
-    fn provisioned<'a>(&self, resource: &'a Resource) -> Option<&'a crate::api::shared::Provisioned> {
+    fn provisioned<'a>(&self, resource: &'a Resource) -> Option<&'a Provisioned> {
         resource.provisioned().filter(|found| Address::parse(&found.server).as_ref() == Some(self.address))
     }
 
     fn recorded_role(&self, role: &str, resource: &Resource) -> Option<Recorded> {
-        let found = self.provisioned(resource).filter(|found| found.role.as_deref() == Some(role))?;
-        Some(recorded(found.role_oid?, found.adopted_generation))
+        let found = self.provisioned(resource)?;
+        let known = found.roles().find(|known| known.name == role)?;
+        Some(recorded(known.oid?, found.adopted_generation))
     }
 }
 
@@ -144,8 +146,8 @@ fn grantee(access: user::Access, schemas: &[String], prune: Prune) -> Result<Gra
 fn push_leaving(cast: &Cast<'_>, resource: &Resource, desired: &mut Desired) -> Result<(), plan::IdentError> {
     let is_wanted = |role: &str| cast.is_wanted_elsewhere(role, resource);
     let current = resource.role();
-    let former =
-        cast.provisioned(resource).and_then(|found| found.role.as_deref()).filter(|role| *role != current);
+    let former = cast.provisioned(resource).into_iter().flat_map(Provisioned::roles);
+    let former: Vec<_> = former.map(|found| found.name).filter(|role| role != current).collect();
     let mut leaving = Vec::new();
     match resource {
         Resource::User(_) if resource.is_deleting() => {
@@ -159,7 +161,7 @@ fn push_leaving(cast: &Cast<'_>, resource: &Resource, desired: &mut Desired) -> 
         Resource::User(_) | Resource::Database(_) => {
             let disposition =
                 |role| if is_wanted(role) { Disposition::Detach } else { Disposition::DropIfCreated };
-            leaving.extend(former.map(|role| (role, disposition(role))));
+            leaving.extend(former.iter().map(|role| (role.as_str(), disposition(role))));
         }
     }
     for (role, disposition) in leaving {

@@ -14,27 +14,34 @@ use crate::servers::Address;
 /// stay still look like children.
 const ORPHAN: &str = "orphan";
 
-/// What the next pass waits for, the most urgent last.
+/// What the next pass waits for, the most urgent last. What is watched wakes it besides.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Waits {
     /// Nothing.
     No,
     /// Somebody has to do something: asked for ever less often.
     ForSomebody,
-    /// It is under way.
+    /// Somebody is at work on the same objects.
     Shortly,
 }
 
 impl Work<'_> {
     /// Reports, removes what is no longer needed, lets go what was deleted.
     pub(super) async fn finish(&self, state: &State, resources: &[Resource]) -> Result<Next, Error> {
-        let mut waits = if state.outcome.left.is_empty() { Waits::No } else { Waits::ForSomebody };
+        let mut waits = match (state.outcome.left.is_empty(), state.outcome.is_stale) {
+            (true, _) => Waits::No,
+            (false, false) => Waits::ForSomebody,
+            (false, true) => Waits::Shortly,
+        };
         let mut trouble = None;
         for resource in resources {
             match self.finish_one(state, resource, resources).await {
                 Ok(found) => waits = waits.max(found),
                 // The others need not wait for it.
-                Err(error) => trouble = Some(error),
+                Err(error) => {
+                    tracing::warn!(%resource, %error, "not reported");
+                    trouble = Some(error);
+                }
             }
         }
         match (trouble, waits) {
@@ -47,7 +54,7 @@ impl Work<'_> {
                 let finding = Finding { reason: Reason::NotConverged, message: String::new() };
                 Ok(Next::After(self.context.backoffs.failed(self.key.clone(), finding)))
             }
-            (None, Waits::Shortly) => Ok(Next::After(SOON)),
+            (None, Waits::Shortly) => Ok(Next::After(SOON * 5)),
         }
     }
 
@@ -125,14 +132,13 @@ impl Work<'_> {
             Resource::Database(_) => self.children_left(&cast, resource).await?,
             Resource::User(_) => None,
         };
-        let waits = if children.is_some() { Waits::Shortly } else { Waits::ForSomebody };
         let is_held = |withheld: &plan::Withheld| matches!(withheld, plan::Withheld::CannotLeave { role, .. } if role.as_str() == resource.role());
         let held = state.outcome.withheld.iter().find(|withheld| is_held(withheld)).map(ToString::to_string);
         let left = state.outcome.left.first().map(|action| format!("still to be done: {action}"));
         if let Some(message) = children.or(held).or(left) {
             let finding = Finding { reason: Reason::Deleting, message };
             report::failure(self.context, std::slice::from_ref(resource), &finding).await?;
-            return Ok(waits);
+            return Ok(Waits::ForSomebody);
         }
         secrets::delete(self.context, resource, &resource.secret()).await?;
         if let Some(former) = former_secret(resource) {

@@ -162,9 +162,15 @@ async fn server(context: &Context, key: &ServerKey, resources: &[Resource]) -> R
     }
 }
 
-/// What the resources look like now, for telling drift from change.
+/// What the resources look like now, for telling drift from change, and who shares their roles.
 fn settled(context: &Context, resources: &[Resource]) -> Settled {
-    let generations = resources.iter().map(|one| (one.uid().to_owned(), one.generation())).collect();
+    let all = context.caches.resources();
+    let is_sharer = |other: &&Resource| {
+        resources.iter().any(|one| one.namespace() == other.namespace() && one.role() == other.role())
+    };
+    let sharers = all.iter().filter(is_sharer).map(|one| (one.uid().to_owned(), None));
+    let own = resources.iter().map(|one| (one.uid().to_owned(), one.generation()));
+    let generations = sharers.chain(own).collect();
     let secrets = resources.iter().filter_map(|one| {
         Some((one.uid().to_owned(), context.vault.version(&context.caches, &one.secret())?))
     });

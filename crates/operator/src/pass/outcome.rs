@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plan::{Action, Catalog, Cause, Ident, Refusal, Withheld};
 
-use crate::api::shared::ServerChoice;
+use crate::api::shared::{Provisioned, ServerChoice};
 use crate::conditions::{Finding, Reason};
 use crate::drift;
 use crate::events::shortened;
@@ -26,6 +26,8 @@ pub struct Outcome {
     pub done: Vec<Action>,
     /// What is still to be done after the last round.
     pub left: Vec<Action>,
+    /// Whether that is so because somebody is at work on the same objects.
+    pub is_stale: bool,
     /// Whether the database had been there before and was made again.
     pub is_recreated: bool,
     /// Resources that do not take part, by uid.
@@ -169,7 +171,10 @@ fn refusal(withheld: &Withheld, resource: &Resource) -> Option<Finding> {
 
 fn concerns(withheld: &Withheld, resource: &Resource) -> bool {
     match withheld.role() {
-        Some(role) => role.as_str() == resource.role(),
+        Some(role) => {
+            let mut before = resource.provisioned().into_iter().flat_map(Provisioned::roles);
+            role.as_str() == resource.role() || before.any(|found| found.name == role.as_str())
+        }
         None => matches!(resource, Resource::Database(_)),
     }
 }

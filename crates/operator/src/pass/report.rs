@@ -6,7 +6,7 @@ use plan::{Action, Marker, Origin, Withheld};
 use serde_json::json;
 
 use super::outcome::{Outcome, is_for};
-use crate::api::shared::{Provisioned, ServerStatus, Status, SuperuserSecret};
+use crate::api::shared::{FormerRole, Provisioned, ServerStatus, Status, SuperuserSecret};
 use crate::conditions::{ConditionType, Finding, Notice, Reason, find, set};
 use crate::context::Context;
 use crate::patch;
@@ -93,7 +93,6 @@ fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Pro
         Resource::User(_) => of_role == Some(Origin::Adopted),
     };
     let before = resource.provisioned().and_then(|found| found.adopted_generation);
-    let staying = former_role_that_stays(outcome, resource);
     let secret = resource.secret();
     Provisioned {
         server: address.to_string(),
@@ -106,8 +105,9 @@ fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Pro
         },
         database: Some(resource.database().to_owned()),
         database_oid: database.map(|database| database.oid.0),
-        role: staying.map_or_else(|| Some(resource.role().to_owned()), |found| found.role.clone()),
-        role_oid: staying.map_or_else(|| role.map(|(oid, _)| oid.0), |found| found.role_oid),
+        role: Some(resource.role().to_owned()),
+        role_oid: role.map(|(oid, _)| oid.0),
+        former_roles: roles_that_stay(outcome, resource),
         adopted_generation: if is_adopted { before.or(resource.generation()) } else { None },
         secret_name: Some(secret.name),
         secret_namespace: Some(secret.namespace),
@@ -115,10 +115,15 @@ fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Pro
 }
 
 /// An owner that was replaced and cannot go yet must not be forgotten.
-fn former_role_that_stays<'a>(outcome: &Outcome, resource: &'a Resource) -> Option<&'a Provisioned> {
-    let found = resource.provisioned().filter(|found| found.role.as_deref() != Some(resource.role()))?;
-    let stays = |withheld: &Withheld| matches!(withheld, Withheld::CannotLeave { role, .. } if Some(role.as_str()) == found.role.as_deref());
-    outcome.withheld.iter().any(stays).then_some(found)
+fn roles_that_stay(outcome: &Outcome, resource: &Resource) -> Vec<FormerRole> {
+    let stays = |found: &FormerRole| {
+        outcome.withheld.iter().any(|withheld| match withheld {
+            Withheld::CannotLeave { role, .. } => role.as_str() == found.name,
+            _ => false,
+        })
+    };
+    let before = resource.provisioned().into_iter().flat_map(Provisioned::roles);
+    before.filter(|found| found.name != resource.role() && stays(found)).collect()
 }
 
 fn announce(context: &Context, outcome: &Outcome, resource: &Resource, drifted: &Finding) {

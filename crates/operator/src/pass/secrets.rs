@@ -43,11 +43,23 @@ pub fn relation(trusted: &str, contents: &Contents, resource: &Resource) -> Rela
     let username = contents.data.get("username").map(Password::expose);
     // Consent to take Secrets is none to use what is there: elsewhere only what was written for this very role.
     let is_at_home = resource.namespace() == trusted || resource.secret().namespace == resource.namespace();
-    let is_meant = username == Some(resource.role()) || (username.is_none() && is_at_home);
+    let is_meant = username == Some(resource.role())
+        || (username.is_none() && is_at_home)
+        || is_recorded(contents, resource);
     match contents.is_plain && is_unmarked && has_only_our_keys && is_meant {
         true => Relation::Preset,
         false => Relation::Foreign,
     }
+}
+
+/// Whether this is where the credentials were put before, for the role that the resource had then.
+fn is_recorded(contents: &Contents, resource: &Resource) -> bool {
+    let Some(found) = resource.provisioned() else { return false };
+    let secret = resource.secret();
+    found.secret_name.as_ref() == Some(&secret.name)
+        && found.secret_namespace.as_ref() == Some(&secret.namespace)
+        && found.role.is_some()
+        && found.role.as_deref() == contents.data.get("username").map(Password::expose)
 }
 
 /// The finding for a Secret that is somebody else's.

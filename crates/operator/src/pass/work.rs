@@ -69,6 +69,7 @@ impl Work<'_> {
         for number in 1..=ROUNDS {
             let end = self.round(&mut state, &mut round).await?;
             round.is_drift = false;
+            state.outcome.is_stale = end == Some(End::Stale);
             match end {
                 None => break,
                 // Somebody is at work on the same objects.
@@ -100,8 +101,9 @@ impl Work<'_> {
         }
         state.outcome.is_recreated |= self.is_recreated(state, &next);
         // Nobody else makes a new login wait between its Secret and its password.
-        let turn = if next.is_empty() && self.lacks_passwords(state)? { self.turn().await } else { None };
-        let new = self.write_secrets(state, &catalog, &next).await?;
+        let due = self.secrets_due(state, &catalog, &next)?;
+        let turn = if due.iter().any(|due| due.is_new) { self.turn().await } else { None };
+        let new = self.write_secrets(state, due).await?;
         if !new.is_empty() {
             round.verifier.expect(&state.expected);
             wanted = self.desired(state)?;
@@ -123,15 +125,6 @@ impl Work<'_> {
     /// Changes of roles and databases of one server are made by one pass at a time.
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.gate.shared_objects.acquire().await.ok()
-    }
-
-    fn lacks_passwords(&self, state: &State) -> Result<bool, plan::IdentError> {
-        for resource in self.cast(state).active() {
-            if !state.expected.contains_key(&resource.role().parse()?) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// A role without a usable password in a Secret cannot log in: its resource is not Ready.

@@ -11,12 +11,6 @@ use crate::world::{PATIENCE, World};
 
 const READ: &str = ", access: read";
 
-/// Whether the server has a role of this name.
-async fn has_role(world: &World, role: &str) -> bool {
-    let sql = format!("SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = '{role}'");
-    world.value("postgres", &sql).await.is_some()
-}
-
 #[tokio::test]
 async fn a_database_lets_in_users_of_other_namespaces_when_it_says_so() {
     let world = World::new().await;
@@ -26,7 +20,7 @@ async fn a_database_lets_in_users_of_other_namespaces_when_it_says_so() {
     world.apply(&user(&world.tenant, &reader, &app, READ)).await;
     let there = format!("{}/{reader}", world.tenant);
     world.condition("pguser", &there, ("Ready", "False", "NotAllowed")).await;
-    assert!(!has_role(&world, &reader).await);
+    assert!(!world.has_role(&reader).await);
     world.patch("pgdb", &app, json!({ "spec": { "allowUsersFrom": [world.tenant] } })).await;
     world.ready("pguser", &there).await;
     world.login(&world.secret(&world.tenant, &reader).await).await;
@@ -40,7 +34,7 @@ async fn a_namespace_takes_secrets_of_others_when_it_says_so() {
     world.apply(&database(&world.tenant, &app, &format!("{app}_owner"), &more)).await;
     let there = format!("{}/{app}", world.tenant);
     world.condition("pgdb", &there, ("Ready", "False", "NotAllowed")).await;
-    assert!(!has_role(&world, &format!("{app}_owner")).await);
+    assert!(!world.has_role(&format!("{app}_owner")).await);
     world.annotate(here, ANNOTATION_ALLOW_SECRETS_FROM, &world.tenant).await;
     world.ready("pgdb", &there).await;
     world.login(&world.secret(here, &app).await).await;
@@ -55,7 +49,7 @@ async fn admin_credentials_of_another_namespace_are_not_used_without_its_consent
     world.apply(&database(&world.tenant, &app, &format!("{app}_owner"), &more)).await;
     let there = format!("{}/{app}", world.tenant);
     world.condition("pgdb", &there, ("Ready", "False", "NotAllowed")).await;
-    assert!(!has_role(&world, &format!("{app}_owner")).await);
+    assert!(!world.has_role(&format!("{app}_owner")).await);
     world.annotate(here, ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM, &world.tenant).await;
     world.ready("pgdb", &there).await;
 }
@@ -77,7 +71,7 @@ async fn credentials_of_ones_own_open_no_database_of_the_operators_server() {
     world.condition("pgdb", &format!("{tenant}/{app}"), ("Ready", "False", "InvalidCredentials")).await;
     world.apply(&user(tenant, &reader, &app, READ)).await;
     world.condition("pguser", &format!("{tenant}/{reader}"), ("Ready", "False", "DatabaseMissing")).await;
-    assert!(!has_role(&world, &reader).await);
+    assert!(!world.has_role(&reader).await);
 }
 
 #[tokio::test]
@@ -185,7 +179,7 @@ async fn a_user_of_another_server_gets_nothing_on_the_operators() {
     world.condition("pgdb", &format!("{tenant}/{app}"), ("Ready", "False", "SecretConflict")).await;
     world.patch("pguser", &there, json!({ "spec": { "host": null, "superuserSecret": null } })).await;
     world.condition("pguser", &there, ("Ready", "False", "DatabaseMissing")).await;
-    assert!(!has_role(&world, &reader).await);
+    assert!(!world.has_role(&reader).await);
 }
 
 #[tokio::test]

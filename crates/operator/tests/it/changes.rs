@@ -143,6 +143,34 @@ async fn a_new_secret_name_takes_the_password_along() {
 }
 
 #[tokio::test]
+async fn a_new_owner_takes_over_the_secret_and_an_old_one_that_cannot_go_is_remembered() {
+    let world = World::new().await;
+    let app = app_with_tables(&world).await;
+    // What is in a database that lets nobody in cannot be given away.
+    let closed = unique("closed");
+    world.sql("postgres", &format!("CREATE DATABASE {closed}")).await;
+    let made = format!("CREATE TABLE public.t (id int); ALTER TABLE public.t OWNER TO {}", app.owner);
+    world.sql(&closed, &made).await;
+    world.sql("postgres", &format!("ALTER DATABASE {closed} ALLOW_CONNECTIONS false")).await;
+
+    let heirs = [format!("{}_heir", app.name), format!("{}_next", app.name)];
+    for heir in &heirs {
+        world.patch("pgdb", &app.name, json!({ "spec": { "owner": heir } })).await;
+        world.ready("pgdb", &app.name).await;
+        let found = world.condition("pgdb", &app.name, ("Withheld", "True", "NotPermitted")).await;
+        assert_eq!(found.data["status"]["provisioned"]["role"], json!(heir));
+        assert_eq!(found.data["status"]["provisioned"]["formerRoles"][0]["name"], json!(app.owner));
+        assert_eq!(world.secret(&world.namespace, &app.name).await["username"], *heir);
+        app.sql_as_owner("CREATE TABLE IF NOT EXISTS public.mine (id int)").await;
+    }
+    assert!(!world.has_role(&heirs[0]).await);
+    assert!(world.has_role(&app.owner).await);
+    world.sql("postgres", &format!("ALTER DATABASE {closed} ALLOW_CONNECTIONS true")).await;
+    world.condition("pgdb", &app.name, ("Withheld", "False", "NothingWithheld")).await;
+    assert!(!world.has_role(&app.owner).await);
+}
+
+#[tokio::test]
 async fn a_new_owner_that_may_not_be_used_changes_nothing() {
     let world = World::new().await;
     let app = app_with_tables(&world).await;

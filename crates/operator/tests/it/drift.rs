@@ -6,6 +6,7 @@ use serde_json::Value;
 use testbed::eventually;
 
 use crate::app::{App, may};
+use crate::server_log;
 use crate::witness;
 use crate::world::{PATIENCE, World};
 
@@ -27,8 +28,7 @@ async fn repaired(app: &App<'_>, sql: &str, (kind, name): (&str, &str), message:
         }
     })
     .await;
-    let note = world.event(name, "DriftRepaired").await;
-    assert_eq!(note, format!("{message}; repaired"));
+    assert_eq!(world.warning(name, "DriftRepaired").await, format!("{message}; repaired"));
     world.condition(kind, name, ("Drifted", "False", "InSync")).await;
     world.condition(kind, name, ("Ready", "True", "Provisioned")).await;
     let log = world.postgres.log().split_off(log);
@@ -37,13 +37,13 @@ async fn repaired(app: &App<'_>, sql: &str, (kind, name): (&str, &str), message:
 
 /// The operator's statements about this database and its roles that changed something.
 fn changes(log: &str, app: &App<'_>) -> Vec<String> {
-    let verbs = ["CREATE", "ALTER", "GRANT", "REVOKE", "COMMENT", "DROP", "REASSIGN"];
-    let statements = log.lines().filter_map(|line| {
-        let (head, statement) = line.split_once("/postgres-provisioner LOG:  statement: ")?;
-        (head.contains(&app.name) || statement.contains(&app.name)).then_some(statement)
-    });
-    let changes = statements.filter(|statement| verbs.iter().any(|verb| statement.starts_with(verb)));
-    changes.map(str::to_owned).collect()
+    let is_change = |statement: &str| {
+        server_log::is_change(statement)
+            && !["BEGIN", "COMMIT", "LOCK", "SELECT"].iter().any(|verb| statement.starts_with(verb))
+    };
+    let ours = server_log::statements(log)
+        .filter(|(database, statement)| *database == app.name || statement.contains(&app.name));
+    ours.map(|(_, statement)| statement.to_owned()).filter(|statement| is_change(statement)).collect()
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn the_next_check_finds_it_without_being_told() {
     let reader = app.user(READER).await;
     app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id").await;
     app.sql(&format!("REVOKE SELECT ON public.orders FROM {reader}")).await;
-    let note = world.event(&reader, "DriftRepaired").await;
+    let note = world.warning(&reader, "DriftRepaired").await;
     assert_eq!(note, format!("SELECT on public.orders was revoked from {reader}; repaired"));
     may(&mut app.session(&reader).await, "SELECT * FROM public.orders").await;
 }
@@ -137,7 +137,7 @@ async fn a_database_that_was_dropped_is_made_again_loudly() {
     world.stop_operator().await;
     world.sql("postgres", &format!("DROP DATABASE {}", app.name)).await;
     world.start_operator();
-    assert!(world.event(&app.name, "DatabaseRecreated").await.contains(&app.name));
+    assert!(world.warning(&app.name, "DatabaseRecreated").await.contains(&app.name));
     world.ready("pguser", &reader).await;
     world.ready("pgdb", &app.name).await;
     app.session(&reader).await;
@@ -150,8 +150,10 @@ async fn a_new_schema_is_growth_and_no_drift() {
     let app = App::provision(&world).await;
     let reader = app.user(", access: read").await;
     app.sql("CREATE SCHEMA imported; CREATE TABLE imported.rows (id int)").await;
-    assert!(world.event(&reader, "Extended").await.contains("imported"));
+    assert!(world.event(&reader, "Extended", 1).await.contains("imported"));
     may(&mut app.session(&reader).await, "SELECT * FROM imported.rows").await;
+    // The check that found it has reported by then.
+    world.checks(&app.name, 2).await;
     assert_eq!(witness::condition(&world.namespace, &reader, ("Drifted", "True", "DriftRepaired")), None);
 }
 

@@ -10,10 +10,6 @@ use crate::app::{App, may, may_not, value};
 use crate::resources::{database, user};
 use crate::world::{PATIENCE, World};
 
-async fn has_role(app: &App<'_>, role: &str) -> bool {
-    app.value(&format!("SELECT rolname FROM pg_roles WHERE rolname = '{role}'")).await.is_some()
-}
-
 #[tokio::test]
 async fn a_users_sessions_end_and_what_it_made_stays() {
     let world = World::new().await;
@@ -29,7 +25,7 @@ async fn a_users_sessions_end_and_what_it_made_stays() {
     world.remove("pguser", &writer).await;
     assert!(run(&mut session, "SELECT 1").await.is_err());
     assert_eq!(world.find_secret(&world.namespace, &writer).await, None);
-    assert!(!has_role(&app, &writer).await);
+    assert!(!world.has_role(&writer).await);
     let owners = "SELECT string_agg(DISTINCT tableowner, ',') FROM pg_tables WHERE tablename = 'mine'";
     assert_eq!(app.value(owners).await.as_ref(), Some(&app.owner));
     // Nobody else lost anything but what was promised for the future by the one who left.
@@ -97,13 +93,13 @@ async fn a_deleted_database_takes_its_users_along_and_keeps_its_data() {
     world.remove("pgdb", &app.name).await;
     for user in &users {
         assert!(world.get("pguser", user).await.is_err(), "{user}");
-        assert!(!has_role(&app, user).await, "{user}");
+        assert!(!world.has_role(user).await, "{user}");
         for namespace in [&world.namespace, &world.tenant] {
             assert_eq!(world.find_secret(namespace, user).await, None, "{user}");
         }
     }
     assert_eq!(world.find_secret(&world.namespace, &app.name).await, None);
-    assert!(has_role(&app, &app.owner).await);
+    assert!(world.has_role(&app.owner).await);
 
     world.apply(&database(&world.namespace, &app.name, &app.owner, "")).await;
     world.ready("pgdb", &app.name).await;

@@ -170,7 +170,7 @@ fn version_and_crds_are_printed() {
 }
 
 #[tokio::test]
-async fn it_is_alive_at_once_and_ready_when_its_caches_are_filled() {
+async fn it_answers_health_checks_and_ends_when_it_is_told() {
     let world = World::without_operator(17).await;
     let mut program = Program::start(&world, world.postgres);
     program.wait_for_status("/healthz", 200).await;
@@ -180,7 +180,7 @@ async fn it_is_alive_at_once_and_ready_when_its_caches_are_filled() {
 }
 
 #[tokio::test]
-async fn it_ends_while_the_server_does_not_answer_and_leaves_no_lock() {
+async fn it_ends_in_the_middle_of_a_pass_and_leaves_no_lock() {
     let world = World::without_operator(17).await;
     let postgres = Postgres::start(17).await;
     let mut program = Program::start(&world, &postgres);
@@ -207,6 +207,27 @@ async fn it_ends_while_the_server_does_not_answer_and_leaves_no_lock() {
     })
     .await;
     run(&mut blocker, "ROLLBACK").await.unwrap();
+}
+
+#[tokio::test]
+async fn it_does_not_wait_for_a_server_that_does_not_answer() {
+    let world = World::without_operator(17).await;
+    let postgres = Postgres::start(17).await;
+    let mut program = Program::start(&world, &postgres);
+    program.wait_for_status("/readyz", 200).await;
+    postgres.pause();
+    let app = unique("app");
+    world.apply(&database(&world.namespace, &app, &format!("{app}_owner"), "")).await;
+    eventually("the operator to connect", PATIENCE, async || {
+        // Remote address and state: established, although nobody has accepted.
+        let connected = format!(" 0100007F:{:04X} 01 ", postgres.port());
+        let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+        sockets.contains(&connected).then_some(()).ok_or(sockets)
+    })
+    .await;
+    assert!(program.terminate().await.success());
+    assert_eq!(program.lines("passes in progress are cut off").len(), 1, "{}", program.log());
+    postgres.resume();
 }
 
 /// The definitions as an older operator had them: without `spec.prune`.

@@ -106,7 +106,7 @@ async fn a_secret_that_is_right_is_never_written() {
 }
 
 #[tokio::test]
-async fn a_secret_goes_with_its_resource_also_without_the_operator() {
+async fn a_secret_in_the_resources_namespace_belongs_to_it() {
     let world = World::told().await;
     let app = App::provision(&world).await;
     let found: Secret = world.secrets(&world.namespace).get(&app.name).await.unwrap();

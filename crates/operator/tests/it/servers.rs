@@ -1,7 +1,9 @@
 //! Servers that resources name, and servers in trouble.
 
+use serde_json::json;
 use testbed::{Postgres, unique};
 
+use crate::app::App;
 use crate::resources::database;
 use crate::world::World;
 
@@ -27,6 +29,21 @@ async fn another_server_is_provisioned_once_its_credentials_are_right() {
     other.connect(&app, &secret["username"], &secret["password"]).await.unwrap();
     let here = format!("SELECT datname FROM pg_catalog.pg_database WHERE datname = '{app}'");
     assert_eq!(world.value("postgres", &here).await, None);
+    assert!(!world.has_role(&format!("{app}_owner")).await);
+}
+
+#[tokio::test]
+async fn a_deleted_user_is_removed_from_the_server_that_it_was_provisioned_on() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(", access: read").await;
+    let elsewhere =
+        json!({ "host": "nowhere.invalid", "superuserSecret": { "name": "none", "namespace": "none" } });
+    world.patch("pguser", &reader, json!({ "spec": elsewhere })).await;
+    world.condition("pguser", &reader, ("Ready", "False", "InvalidCredentials")).await;
+    world.remove("pguser", &reader).await;
+    assert!(!world.has_role(&reader).await);
+    assert_eq!(world.find_secret(&world.namespace, &reader).await, None);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use testbed::{Postgres, eventually, unique};
 
 use crate::resources::{database, user};
+use crate::server_log;
 use crate::world::{PATIENCE, World, server};
 
 /// A world with a PostgreSQL of its own, so that whatever its log holds is this operator's.
@@ -16,36 +17,31 @@ async fn alone(postgres: &Postgres, resync: Duration) -> World {
     world
 }
 
-/// What the operator did on a server in `checks` checks of a database, from the start of one to the start of another.
+/// What the operator did on a server in some checks of a database, from the start of one to the start of another.
 struct Checks {
     connections: usize,
     statements: Vec<String>,
 }
 
+/// The checks after the first few, once they have run.
 async fn checks(postgres: &Postgres, database: &str, skip: usize, checks: usize) -> Checks {
-    let start = format!("connection authorized: user=postgres database={database} ");
+    let start = server_log::session(database);
     let log = eventually("checks", PATIENCE, async || {
         let log = postgres.log();
-        let found = log.matches(&start).count();
+        let found = server_log::sessions(&log, database);
         if found > skip + checks { Ok(log) } else { Err(format!("{found} of {}", skip + checks + 1)) }
     })
     .await;
     let starts: Vec<_> = log.match_indices(&start).map(|(at, _)| at).collect();
     let part = &log[starts[skip]..starts[skip + checks]];
-    let ours = part.lines().filter(|line| line.contains("postgres-provisioner"));
-    let statement = |line: &str| {
-        let (_, statement) = line.split_once(" LOG:  ")?;
-        let is_one = statement.starts_with("statement: ") || statement.starts_with("execute ");
-        is_one.then(|| statement.to_owned())
-    };
     Checks {
         connections: part.matches("connection authorized: ").count(),
-        statements: ours.filter_map(statement).collect(),
+        statements: server_log::statements(part).map(|(_, statement)| statement.to_owned()).collect(),
     }
 }
 
 fn sessions(postgres: &Postgres, database: &str) -> usize {
-    postgres.log().matches(&format!("connection authorized: user=postgres database={database} ")).count()
+    server_log::sessions(&postgres.log(), database)
 }
 
 /// Writes and reads of Secrets in the cluster so far.
@@ -56,18 +52,12 @@ fn requests(world: &World) -> Vec<String> {
     })
 }
 
-const WRITES: [&str; 10] =
-    ["BEGIN", "CREATE", "ALTER", "GRANT", "REVOKE", "COMMENT", "DROP", "REASSIGN", "LOCK", "COMMIT"];
-
 fn assert_quiet(found: &Checks, count: usize) {
     assert_eq!(found.connections, count, "connections in {count} checks");
     assert!(found.statements.len() <= 3 * count, "{:#?}", found.statements);
-    let written: Vec<_> = found
-        .statements
-        .iter()
-        .filter(|statement| WRITES.iter().any(|verb| statement.contains(&format!(": {verb} "))))
-        .collect();
-    assert!(written.is_empty(), "{written:#?}");
+    let changes: Vec<_> =
+        found.statements.iter().filter(|statement| server_log::is_change(statement)).collect();
+    assert!(changes.is_empty(), "{changes:#?}");
 }
 
 #[tokio::test]

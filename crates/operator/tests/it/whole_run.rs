@@ -34,12 +34,12 @@ async fn live(world: &World) {
     app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id").await;
     for times in 1..=2 {
         app.sql(&format!("REVOKE SELECT ON public.orders FROM {reader}")).await;
-        world.events(&reader, "DriftRepaired", times).await;
+        world.event(&reader, "DriftRepaired", times).await;
     }
     let wrong = serde_json::json!({ "stringData": { "host": "elsewhere" } });
     let secrets = world.secrets(&world.namespace);
     secrets.patch(&reader, &PatchParams::default(), &Patch::Merge(wrong)).await.unwrap();
-    world.events(&reader, "SecretWritten", 2).await;
+    world.event(&reader, "SecretWritten", 2).await;
     app.change(&reader, serde_json::json!({ "secretName": format!("{reader}-2") })).await;
     world.remove("pgdb", &app.name).await;
 }

@@ -21,6 +21,7 @@ use testbed::{Cluster, Postgres, eventually, helm};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::server_log;
 use crate::witness;
 
 /// How long anything may take that has no limit of its own.
@@ -305,26 +306,36 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
         found.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Waits for an event of this reason on an object of this name, and returns its note.
-    pub(crate) async fn event(&self, name: &str, reason: &str) -> String {
-        self.events(name, reason, 1).await
+    /// Waits for a Warning event of this reason on an object of this name, and returns its note.
+    pub(crate) async fn warning(&self, name: &str, reason: &str) -> String {
+        self.event_that(name, reason, |event| event.type_.as_deref() == Some("Warning")).await
     }
 
-    /// The same for one that has been said so many times.
-    pub(crate) async fn events(&self, name: &str, reason: &str, times: i32) -> String {
+    /// Waits for an event of this reason on an object of this name that has been said so many times.
+    pub(crate) async fn event(&self, name: &str, reason: &str, times: i32) -> String {
+        let said = |event: &Event| event.series.as_ref().map_or(1, |series| series.count);
+        self.event_that(name, reason, |event| said(event) >= times).await
+    }
+
+    async fn event_that(&self, name: &str, reason: &str, is_right: impl Fn(&Event) -> bool) -> String {
         let what = format!("event {reason} on {name}");
         eventually(&what, PATIENCE, async || {
             let events: Api<Event> = Api::namespaced(self.admin.clone(), &self.namespace);
             let events = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
             let is_wanted = |event: &Event| {
                 let regarding = event.regarding.as_ref().and_then(|one| one.name.as_deref());
-                let said = event.series.as_ref().map_or(1, |series| series.count);
-                regarding == Some(name) && event.reason.as_deref() == Some(reason) && said >= times
+                regarding == Some(name) && event.reason.as_deref() == Some(reason) && is_right(event)
             };
             let found = events.into_iter().find(is_wanted);
             found.and_then(|event| event.note).ok_or_else(|| "no such event".to_owned())
         })
         .await
+    }
+
+    /// Whether the server has a role of this name.
+    pub(crate) async fn has_role(&self, role: &str) -> bool {
+        let sql = format!("SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = '{role}'");
+        self.value("postgres", &sql).await.is_some()
     }
 
     /// What the operator asked the API server for so far in this world's namespaces, as verb, object and answer.
@@ -347,10 +358,7 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
 
     /// Waits until so many more checks of this database have begun.
     pub(crate) async fn checks(&self, database: &str, count: usize) {
-        let session = format!(
-            "connection authorized: user=postgres database={database} application_name=postgres-provisioner"
-        );
-        let begun = || self.postgres.log().matches(&session).count();
+        let begun = || server_log::sessions(&self.postgres.log(), database);
         let target = begun() + count;
         eventually("checks", PATIENCE, async || {
             if begun() >= target { Ok(()) } else { Err(format!("{} of {target}", begun())) }

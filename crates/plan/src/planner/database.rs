@@ -251,7 +251,14 @@ fn push_subjects(view: &View<'_>, acl: &Acl, plan: &mut Plan) {
 pub(super) fn push_departure(view: &View<'_>, oid: Oid, name: &Ident, plan: &mut Plan) {
     let Some(found) = &view.catalog.database else { return };
     let acl = transferred(view, found);
-    for (grantor, privileges) in by_grantor(view, &acl, oid, acl.of(oid)) {
+    // What the admin role may not take, DROP OWNED does, or DROP ROLE says so.
+    let can_take = |grantor: &Option<Ident>| {
+        let grantor = grantor.as_ref().map_or(Some(found.owner), |name| view.catalog.role_oid(name));
+        grantor.is_some_and(|grantor| view.can_act_as(grantor))
+    };
+    for (grantor, privileges) in
+        by_grantor(view, &acl, oid, acl.of(oid)).filter(|(grantor, _)| can_take(grantor))
+    {
         push_revoke(view, Recipient::Role(name.clone()), privileges, grantor, plan);
     }
 }

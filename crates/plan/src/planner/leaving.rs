@@ -111,7 +111,7 @@ fn push_drop(view: &View<'_>, oid: Oid, found: &Role, plan: &mut Plan) {
 }
 
 /// Why what the role has in a database cannot be given away.
-const fn obstacle(found: &Dependencies) -> Option<&'static str> {
+pub(super) const fn obstacle(found: &Dependencies) -> Option<&'static str> {
     if !found.allow_connections {
         Some("which does not accept connections")
     } else if found.unnameable {

@@ -93,7 +93,8 @@ fn push_present_login(view: &View<'_>, oid: Oid, login: &Login, origin: Origin, 
     let found = &view.catalog.roles[&oid];
     let role = found.name.clone();
     let comment = comment_with(&login.claim.marker_for(origin), found.comment.as_deref());
-    if found.comment.as_deref() != Some(&comment) {
+    if found.comment.as_deref() != Some(&comment) && !login.claim.is_marked(found.comment.as_deref(), origin)
+    {
         plan.actions.push(Action::CommentOnRole { role: role.clone(), comment });
     }
     if !view.can_act_as(oid) {

@@ -7,8 +7,8 @@ use expect_test::{Expect, expect};
 use crate::testing::{Builder, claim, converge, desired, ident, login};
 use crate::{
     Access, Action, Cause, DefaultObject, Dependencies, Desired, Disposition, ExposedView, Grantee, Leaving,
-    Managed, Oid, PasswordState, Privilege, Privileges, Prune, Recipient, Refused, Relation, RelationKind,
-    Routine, Schemas, Target, plan,
+    Managed, Oid, Origin, PasswordState, Privilege, Privileges, Prune, Recipient, Recorded, Refused,
+    Relation, RelationKind, Routine, Schemas, Target, plan,
 };
 
 /// Compares the plan with the expected statements, and shows that it leaves nothing to do.
@@ -546,6 +546,27 @@ fn a_user_that_only_may_connect_leaves_without_a_rest() {
         ALTER ROLE "reader" NOLOGIN
         REVOKE CONNECT, TEMPORARY ON DATABASE "app" FROM "reader"
         DROP ROLE "reader"
+    "#]],
+    );
+}
+
+#[test]
+fn a_sharers_marker_is_left_as_it_is() {
+    let mut wanted = desired(&["reader read"]);
+    let builder = Builder::provisioned(17, &wanted);
+    let reader = wanted.logins.get_mut(&ident("reader")).unwrap();
+    reader.claim.marker = claim("elder").marker;
+    reader.claim.uids.insert(reader.claim.marker.uid.clone());
+    check(&wanted, &builder, expect![[""]]);
+    // Only what is left of one that is gone is marked again.
+    wanted.logins.get_mut(&ident("reader")).unwrap().claim.uids.remove("uid-reader");
+    wanted.logins.get_mut(&ident("reader")).unwrap().recorded =
+        Some(Recorded { oid: builder.oid("reader"), origin: Origin::Created });
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        COMMENT ON ROLE "reader" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-elder","uid":"uid-elder"}'
     "#]],
     );
 }

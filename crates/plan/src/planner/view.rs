@@ -164,7 +164,7 @@ impl<'a> View<'a> {
                 || self.subjects.iter().any(|subject| {
                     subject.oid == Some(oid) && subject.exact && subject.access == Some(Access::Read)
                 });
-            if !moves || !super::leaving::is_ours(self, &role.name) {
+            if !moves || !super::leaving::is_ours(self, &role.name) || self.is_held(oid) {
                 continue;
             }
             match super::leaving::foreign_database(self, role) {
@@ -176,6 +176,16 @@ impl<'a> View<'a> {
             }
         }
         heirs
+    }
+}
+
+impl View<'_> {
+    /// Whether what the role owns here cannot be given away, or the server refused a part of that.
+    fn is_held(&self, oid: Oid) -> bool {
+        let here = self.catalog.dependencies.get(&oid).and_then(|found| found.get(&self.desired.database));
+        let name = &self.catalog.roles[&oid].name;
+        here.is_some_and(|found| super::leaving::obstacle(found).is_some())
+            || self.desired.refused.iter().any(|refused| refused.action.departing_role() == Some(name))
     }
 }
 
