@@ -15,12 +15,19 @@ const PROBE: Duration = Duration::from_secs(6);
 
 /// Failures by server or database: each costs one try per step, not one per resource.
 pub struct Backoffs<K> {
+    pauses: Pauses<K>,
     entries: Mutex<BTreeMap<K, Entry>>,
 }
 
+/// Ever longer pauses after failures in a row.
+pub struct Pauses<K> {
+    failures: Mutex<BTreeMap<K, u32>>,
+}
+
 struct Entry {
-    failures: u32,
     until: Instant,
+    /// Whether somebody tries meanwhile.
+    is_tried: bool,
     finding: Finding,
 }
 
@@ -33,13 +40,35 @@ pub struct Wait {
     pub finding: Finding,
 }
 
-impl<K: Ord> Default for Backoffs<K> {
+impl<K> Default for Backoffs<K> {
     fn default() -> Self {
-        Self { entries: Mutex::default() }
+        Self { pauses: Pauses::default(), entries: Mutex::default() }
     }
 }
 
-impl<K: Ord> Backoffs<K> {
+impl<K> Default for Pauses<K> {
+    fn default() -> Self {
+        Self { failures: Mutex::default() }
+    }
+}
+
+impl<K: Ord> Pauses<K> {
+    /// Remembers a failure; tells how long to wait.
+    pub fn failed(&self, key: K) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(key).or_default();
+        let pause = FIRST.saturating_mul(1 << (*count).min(6)).min(LONGEST);
+        *count += 1;
+        pause
+    }
+
+    /// Forgets failures.
+    pub fn clear(&self, key: &K) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+impl<K: Ord + Clone> Backoffs<K> {
     /// Lets the caller try, or says how long to wait. After a failure one caller per step is let through.
     pub fn try_now(&self, key: &K) -> Result<(), Wait> {
         let now = Instant::now();
@@ -49,21 +78,32 @@ impl<K: Ord> Backoffs<K> {
             let retry = jittered(entry.until - now);
             return Err(Wait { retry, finding: entry.finding.clone() });
         }
-        entry.until = now + PROBE;
+        (entry.until, entry.is_tried) = (now + PROBE, true);
         Ok(())
     }
 
-    /// Remembers a failure; tells how long to wait.
+    /// Remembers a failure; tells how long to wait. Those who had begun before the first of them failed count once.
     pub fn failed(&self, key: K, finding: Finding) -> Duration {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = entries.get(&key).map_or(0, |entry| entry.failures);
-        let pause = FIRST.saturating_mul(1 << failures.min(6)).min(LONGEST);
-        entries.insert(key, Entry { failures: failures + 1, until: Instant::now() + pause, finding });
+        if let Some(wait) = self.wait(&key) {
+            return wait.retry;
+        }
+        let pause = self.pauses.failed(key.clone());
+        let entry = Entry { until: Instant::now() + pause, is_tried: false, finding };
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
         jittered(pause)
+    }
+
+    /// Why to wait, if somebody has failed since anybody was let through.
+    pub fn wait(&self, key: &K) -> Option<Wait> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.get(key).filter(|entry| !entry.is_tried)?;
+        let pause = entry.until.checked_duration_since(Instant::now()).filter(|pause| !pause.is_zero())?;
+        Some(Wait { retry: jittered(pause), finding: entry.finding.clone() })
     }
 
     /// Forgets failures: it works, or something about it changed.
     pub fn clear(&self, key: &K) {
+        self.pauses.clear(key);
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
@@ -98,9 +138,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn those_who_had_begun_together_fail_once() {
+        let backoffs = Backoffs::default();
+        let pauses: Vec<_> = (0..20).map(|_| backoffs.failed("server", down())).collect();
+        assert!(pauses.iter().all(|pause| *pause <= FIRST.mul_f64(1.1)), "{pauses:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn pauses_double_up_to_a_minute() {
         let backoffs = Backoffs::default();
-        let pauses: Vec<_> = (0..8).map(|_| backoffs.failed("server", down()).as_secs_f64()).collect();
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let pause = backoffs.failed("server", down());
+            pauses.push(pause.as_secs_f64());
+            tokio::time::advance(pause).await;
+            backoffs.try_now(&"server").unwrap();
+        }
         for (pause, expected) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]) {
             assert!((expected..=expected * 1.1).contains(pause), "{pauses:?}");
         }

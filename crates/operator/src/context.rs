@@ -7,7 +7,7 @@ use exec::Server;
 use kube::Client;
 
 use crate::api::shared::Status;
-use crate::backoff::Backoffs;
+use crate::backoff::Pauses;
 use crate::caches::{Caches, Version};
 use crate::events::Events;
 use crate::resource::{DatabaseKey, ObjectName, Resource};
@@ -34,7 +34,7 @@ pub struct Context {
     /// Servers in use.
     pub servers: Servers,
     /// Databases that failed although their server answers.
-    pub backoffs: Backoffs<DatabaseKey>,
+    pub pauses: Pauses<DatabaseKey>,
     /// Where events go.
     pub events: Events,
     /// What it remembers from pass to pass.

@@ -9,7 +9,7 @@ use kube::{Api, Client, ResourceExt as _};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use crate::backoff::Backoffs;
+use crate::backoff::Pauses;
 use crate::context::{Context, Memory};
 use crate::events::Events;
 use crate::passes::{Passes, run_with};
@@ -87,7 +87,7 @@ async fn start(settings: Settings, client: Client) -> Result<(Arc<Context>, watc
         caches,
         vault: Vault::new(client.clone()),
         servers: Servers::default(),
-        backoffs: Backoffs::default(),
+        pauses: Pauses::default(),
         events: Events::new(client.clone()),
         memory: Memory::default(),
         client,

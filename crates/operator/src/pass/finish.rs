@@ -47,13 +47,10 @@ impl Work<'_> {
         match (trouble, waits) {
             (Some(error), _) => Err(error),
             (None, Waits::No) => {
-                self.context.backoffs.clear(self.key);
+                self.context.pauses.clear(self.key);
                 Ok(Next::Resync)
             }
-            (None, Waits::ForSomebody) => {
-                let finding = Finding { reason: Reason::NotConverged, message: String::new() };
-                Ok(Next::After(self.context.backoffs.failed(self.key.clone(), finding)))
-            }
+            (None, Waits::ForSomebody) => Ok(Next::After(self.context.pauses.failed(self.key.clone()))),
             (None, Waits::Shortly) => Ok(Next::After(SOON * 5)),
         }
     }

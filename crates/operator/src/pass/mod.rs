@@ -50,9 +50,7 @@ pub async fn run(context: Arc<Context>, key: DatabaseKey) -> (Arc<()>, Next) {
         Ok(next) => next,
         Err(error) => {
             tracing::warn!(database = %key, %error, "pass failed");
-            let finding =
-                Finding { reason: crate::conditions::Reason::ServerUnavailable, message: error.to_string() };
-            Next::After(context.backoffs.failed(key, finding))
+            Next::After(context.pauses.failed(key))
         }
     };
     (Arc::new(()), next)
@@ -63,7 +61,7 @@ async fn pass(context: &Context, key: &DatabaseKey) -> Result<Next, Error> {
     let resources = gather::of(context, &all, key);
     if resources.is_empty() {
         context.memory.forget(key);
-        context.backoffs.clear(key);
+        context.pauses.clear(key);
         return Ok(Next::Never);
     }
     let admission = admitted(context, &all, &resources[0]);
@@ -96,6 +94,11 @@ async fn connected(
     let address = Address::of(server);
     let gate = context.servers.gate(&address);
     let _permit = gate.budget.acquire().await;
+    // Whoever was before us may have found it down.
+    if let Some(wait) = context.servers.backoffs.wait(&backoff_key(server)) {
+        report::failure(context, &resources, &wait.finding).await?;
+        return Ok(Next::After(wait.retry));
+    }
     let work = Work { context, key, server, address, gate: &gate, neighbours: &admission.accepted };
     match work.run(resources.clone()).await {
         Ok(next) => {
@@ -110,7 +113,7 @@ async fn connected(
                 exec::Class::Transient
                 | exec::Class::Refused
                 | exec::Class::TemplateBusy
-                | exec::Class::Bug => context.backoffs.failed(key.clone(), finding),
+                | exec::Class::Bug => context.pauses.failed(key.clone()),
                 _ => context.servers.backoffs.failed(backoff_key(server), finding),
             };
             Ok(Next::After(pause))
