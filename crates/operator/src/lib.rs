@@ -7,6 +7,7 @@ pub mod api;
 pub mod backoff;
 pub mod caches;
 pub mod cli;
+mod client;
 pub mod conditions;
 pub mod context;
 pub mod crd_check;
@@ -24,17 +25,10 @@ pub mod settings;
 pub mod vault;
 pub mod watch;
 
+pub use client::{client, client_from};
 pub use run::{Error, run};
 
-use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// A client from `KUBECONFIG` or the pod's service account.
-pub async fn client() -> Result<Client, kube::Error> {
-    // Both kube and sqlx take the process's default; a second call finds the first one's.
-    _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Client::try_default().await
-}
 
 /// Returns on SIGTERM or SIGINT.
 pub async fn shutdown_signal() {
