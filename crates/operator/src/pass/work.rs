@@ -138,7 +138,7 @@ impl Work<'_> {
             let leader = cast.leader(resource.role()).filter(|leader| leader.uid() != resource.uid());
             let message = match leader {
                 Some(leader) => {
-                    format!("{leader} is older, shares role {} and has no Secret yet", resource.role())
+                    format!("{leader} comes first, shares role {} and has no Secret yet", resource.role())
                 }
                 None => format!("Secret {} is not written yet", resource.secret()),
             };
