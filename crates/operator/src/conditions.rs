@@ -150,6 +150,9 @@ reasons! {
     Reserved, Class::NeedsPerson,
         "The name belongs to PostgreSQL, to the administrator or to a role with powers of its own.",
         "Choose another name.";
+    InsufficientPrivilege, Class::NeedsPerson,
+        "The admin role may not make or change the role or database: it lacks an attribute or an option.",
+        "The message has the statement that gives it.";
     SecretConflict, Class::NeedsPerson,
         "The Secret exists and is somebody else's. It was not touched.",
         "Choose another `secretName`, or delete the Secret.";
@@ -197,6 +200,12 @@ reasons! {
     PrivilegesKept, Class::Withheld,
         "More is granted than was asked for, and left so because the operator found it like that.",
         "Set `prune: true` to have it revoked, or revoke it yourself.";
+    MembershipKept, Class::Withheld,
+        "The role is a member of another one that gives it more than was asked for. Memberships are not revoked.",
+        "Revoke the membership if it is not wanted; the message has the statement.";
+    ListIsFull, Class::Withheld,
+        "So many roles have privileges on an object that PostgreSQL cannot store more (about 2,000).",
+        "Delete users that are no longer needed, or let several applications share one.";
     OverrideIgnored, Class::Withheld,
         "`host` without `superuserSecret`, or the other way round: neither counts.",
         "Give both, or none.";

@@ -1,6 +1,6 @@
 //! What a repaired change was, in a person's words.
 
-use plan::{Action, DefaultChange, Recipient, Target};
+use plan::{Action, DefaultChange, Recipient, Taken, Target};
 
 /// What somebody had done that this statement undoes.
 pub fn sentence(action: &Action) -> String {
@@ -30,14 +30,16 @@ pub fn sentence(action: &Action) -> String {
         Action::Grant { database, target, privileges, to, .. } => {
             format!("{privileges} on {} was revoked from {}", object(database.as_str(), target), names(to))
         }
-        Action::Revoke { database, target, privileges, from, .. } => {
-            format!("{privileges} on {} was given to {}", object(database.as_str(), target), names(from))
+        Action::Revoke { database, target, privileges, taken, from, .. } => {
+            let right = if *taken == Taken::GrantOption { "the right to pass on " } else { "" };
+            let object = object(database.as_str(), target);
+            format!("{right}{privileges} on {object} was given to {}", names(from))
         }
         Action::AlterDefaultPrivileges { creators, object, change, privileges, recipients, .. } => {
             let creators: Vec<_> = creators.iter().map(plan::Ident::as_str).collect();
             let (taken, link) = match change {
                 DefaultChange::Grant => ("revoked", "from"),
-                DefaultChange::Revoke => ("given", "to"),
+                DefaultChange::Revoke | DefaultChange::RevokeGrantOption => ("given", "to"),
             };
             let what = format!("{privileges} on future {object} of {}", creators.join(", "));
             format!("{what} was {taken} {link} {}", names(recipients))

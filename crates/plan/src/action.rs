@@ -102,6 +102,8 @@ pub enum Action {
         target: Target,
         /// What.
         privileges: Privileges,
+        /// How much of it.
+        taken: Taken,
         /// From whom.
         from: Vec<Recipient>,
         /// Who gave it, where that is not the owner: only it can take it back.
@@ -188,6 +190,17 @@ pub enum Action {
         /// The role.
         role: Ident,
     },
+}
+
+/// How much of a privilege REVOKE takes (PostgreSQL manual, "REVOKE").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Taken {
+    /// The privilege, which its holder could not pass on.
+    Privilege,
+    /// The privilege and, with `CASCADE`, what its holder passed on.
+    WithDependents,
+    /// The right to pass it on (`GRANT OPTION FOR`) and, with `CASCADE`, what was passed on.
+    GrantOption,
 }
 
 /// How something came to be missing.

@@ -173,6 +173,11 @@ impl Acl {
         self.items_of(grantee).fold(Privileges::NONE, |all, item| all.union(item.privileges))
     }
 
+    /// What this role may pass on.
+    pub fn grantable_by(&self, role: Oid) -> Privileges {
+        self.items_of(role).fold(Privileges::NONE, |all, item| all.union(item.grantable))
+    }
+
     /// The items of this grantee.
     pub fn items_of(&self, grantee: Oid) -> impl Iterator<Item = &AclItem> {
         self.0.iter().filter(move |item| item.grantee == grantee)
@@ -192,6 +197,9 @@ pub struct Contents {
     pub relations: Vec<RelationGroup>,
     /// Every distinct access control list of schemas and relations.
     pub acls: Vec<Acl>,
+    /// Relations of extensions on which the roles asked for have something. They are nobody's to grant on, but
+    /// default privileges of whoever installs an extension reach them.
+    pub extensions: Vec<RelationGroup>,
     /// Column privileges of the roles asked for.
     pub columns: Vec<ColumnGrant>,
     /// `pg_default_acl`.

@@ -22,7 +22,7 @@ pub mod testing;
 mod verifier;
 mod withheld;
 
-pub use action::{Action, Cause, Site};
+pub use action::{Action, Cause, Site, Taken};
 pub use catalog::{
     Acl, AclId, AclItem, Catalog, ColumnGrant, Contents, Database, DefaultAcl, Dependencies, ExposedView,
     Membership, Oid, PasswordState, Relation, RelationGroup, RelationKind, Role, Routine, Schema, Server,
@@ -39,4 +39,4 @@ pub use privilege::{Privilege, Privileges};
 pub use reserved::is_reserved;
 pub use target::{DefaultChange, DefaultObject, Recipient, Target};
 pub use verifier::{Verifier, VerifierError};
-pub use withheld::{Refusal, Withheld};
+pub use withheld::{MOST_ENTRIES, Refusal, Withheld};

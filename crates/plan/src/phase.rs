@@ -21,10 +21,15 @@ pub enum Phase {
     Disarm,
     /// Before grants: what a downgraded role owned is granted to it like anything else.
     Reassign,
+    /// With the right to create in a schema, in one transaction: what a new creator makes is readable from the
+    /// first on. Before the relations, which may be too many for one transaction.
+    DefaultGrants,
+    /// On schemas, before what is in them.
+    SchemaGrants,
     /// Before revokes: access that is replaced must not be missing in between.
     Grants,
-    /// With the grants, in one transaction: a new creator's objects are readable from the first on.
-    DefaultGrants,
+    /// While who gave it may still take it back.
+    RevokesByGrantors,
     /// After what replaces it.
     Revokes,
     /// Likewise.
@@ -59,10 +64,15 @@ impl Action {
                 Phase::Disarm
             }
             Self::ReassignOwned { .. } => Phase::Reassign,
-            Self::Grant { .. } => Phase::Grants,
-            Self::Revoke { .. } => Phase::Revokes,
             Self::AlterDefaultPrivileges { change: DefaultChange::Grant, .. } => Phase::DefaultGrants,
-            Self::AlterDefaultPrivileges { change: DefaultChange::Revoke, .. } => Phase::DefaultRevokes,
+            Self::Grant { target: Target::Schemas(_), .. } => Phase::SchemaGrants,
+            Self::Grant { .. } => Phase::Grants,
+            Self::Revoke { grantor: Some(_), .. } => Phase::RevokesByGrantors,
+            Self::Revoke { .. } => Phase::Revokes,
+            Self::AlterDefaultPrivileges {
+                change: DefaultChange::Revoke | DefaultChange::RevokeGrantOption,
+                ..
+            } => Phase::DefaultRevokes,
             Self::DropOwned { .. } => Phase::DropOwned,
             Self::SetVerifier { .. } | Self::GrantLogin { .. } => Phase::Credentials,
             Self::DropRole { .. } => Phase::DropRole,

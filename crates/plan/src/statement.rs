@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::{Action, DefaultChange, DefaultObject, Ident, Literal, Recipient, Relation, Routine, Target};
+use crate::{
+    Action, DefaultChange, DefaultObject, Ident, Literal, Recipient, Relation, Routine, Taken, Target,
+};
 
 /// What stands for a verifier wherever a statement is shown.
 const REDACTED: &str = "…";
@@ -58,8 +60,15 @@ impl Display for Action {
             Self::Grant { database, target, privileges, to, .. } => {
                 write!(f, "GRANT {} TO {}", on(database, target, &privileges.to_string()), list(to))
             }
-            Self::Revoke { database, target, privileges, from, .. } => {
-                write!(f, "REVOKE {} FROM {}", on(database, target, &privileges.to_string()), list(from))
+            Self::Revoke { database, target, privileges, taken, from, .. } => {
+                let what = on(database, target, &privileges.to_string());
+                match taken {
+                    Taken::Privilege => write!(f, "REVOKE {what} FROM {}", list(from)),
+                    Taken::WithDependents => write!(f, "REVOKE {what} FROM {} CASCADE", list(from)),
+                    Taken::GrantOption => {
+                        write!(f, "REVOKE GRANT OPTION FOR {what} FROM {} CASCADE", list(from))
+                    }
+                }
             }
             Self::AlterDefaultPrivileges {
                 creators,
@@ -80,6 +89,13 @@ impl Display for Action {
                     }
                     DefaultChange::Revoke => {
                         write!(f, " REVOKE {privileges} ON {object} FROM {}", list(recipients))
+                    }
+                    DefaultChange::RevokeGrantOption => {
+                        write!(
+                            f,
+                            " REVOKE GRANT OPTION FOR {privileges} ON {object} FROM {}",
+                            list(recipients)
+                        )
                     }
                 }
             }

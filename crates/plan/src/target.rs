@@ -65,6 +65,8 @@ pub enum DefaultChange {
     Grant,
     /// `REVOKE … FROM`
     Revoke,
+    /// `REVOKE GRANT OPTION FOR … FROM`
+    RevokeGrantOption,
 }
 
 impl Target {

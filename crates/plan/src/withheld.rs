@@ -5,6 +5,10 @@ use std::fmt;
 
 use crate::{Action, Ident, Privileges};
 
+/// The most entries that the plan lets a relation's list of privileges have. `pg_class` is not stored out of line: a
+/// row has room for 2,005 to 2,250 entries, depending on their variety, and is refused with `54000` beyond.
+pub const MOST_ENTRIES: usize = 1_900;
+
 /// A part of the desired state that the plan leaves out. It is reported, never dropped silently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Withheld {
@@ -55,6 +59,26 @@ pub enum Withheld {
         object: String,
         /// The privileges.
         privileges: Privileges,
+        /// Those that the grantee may pass on to others.
+        grantable: Privileges,
+    },
+    /// The object's list of privileges is as long as PostgreSQL can store it.
+    ListIsFull {
+        /// The grantee that goes without.
+        role: Ident,
+        /// The object, in words.
+        object: String,
+        /// The privileges.
+        privileges: Privileges,
+    },
+    /// The role is a member of another one that gives it more than was asked for. Memberships are not revoked.
+    MembershipKept {
+        /// The member.
+        role: Ident,
+        /// The role that it was granted.
+        granted: Ident,
+        /// What that gives it, in words.
+        gives: String,
     },
     /// The server refused the statement.
     Refused {
@@ -79,15 +103,19 @@ pub enum Refusal {
     NotOurs,
     /// Its name or rank is reserved: superusers, the admin role, predefined roles and databases.
     Reserved,
+    /// The admin role has not the attribute or the option that it takes.
+    InsufficientPrivilege,
 }
 
 impl Withheld {
     /// The role it concerns; `None` when it concerns the database.
     pub fn role(&self) -> Option<&Ident> {
         match self {
-            Self::Role { role, .. } | Self::SchemaPending { role, .. } | Self::CannotLeave { role, .. } => {
-                Some(role)
-            }
+            Self::Role { role, .. }
+            | Self::SchemaPending { role, .. }
+            | Self::ListIsFull { role, .. }
+            | Self::MembershipKept { role, .. }
+            | Self::CannotLeave { role, .. } => Some(role),
             Self::NotPermitted { role, .. } | Self::PrivilegesKept { role, .. } => role.as_ref(),
             Self::Refused { action, .. } => action.roles().into_iter().next(),
             Self::Database { .. } | Self::DatabaseMissing { .. } => None,
@@ -108,9 +136,26 @@ impl fmt::Display for Withheld {
             Self::NotPermitted { object, privileges, .. } => {
                 write!(f, "the admin role may not change {privileges} on {object}")
             }
-            Self::PrivilegesKept { role, object, privileges } => {
+            Self::PrivilegesKept { role, object, privileges, grantable } => {
                 let grantee = role.as_ref().map_or("PUBLIC", Ident::as_str);
-                write!(f, "{grantee} keeps {privileges} on {object}, which was not asked for")
+                let passes_on = format!("the right to pass on {grantable}");
+                let kept = match (privileges.is_empty(), grantable.is_empty()) {
+                    (_, true) => privileges.to_string(),
+                    (true, false) => passes_on,
+                    (false, false) => format!("{privileges} and {passes_on}"),
+                };
+                write!(f, "{grantee} keeps {kept} on {object}, which was not asked for")
+            }
+            Self::ListIsFull { role, object, privileges } => write!(
+                f,
+                "{role} has no {privileges} on {object}: its list of privileges is as long as PostgreSQL can store \
+                 it ({MOST_ENTRIES} entries are the limit here); let users share roles"
+            ),
+            Self::MembershipKept { role, granted, gives } => {
+                write!(
+                    f,
+                    "{role} is a member of {granted}, which {gives}; REVOKE {granted} FROM {role} if that is not wanted"
+                )
             }
             Self::Refused { action, message } => write!(f, "the server refused {action}: {message}"),
             Self::CannotLeave { role, reason } => write!(f, "role {role} cannot go: {reason}"),

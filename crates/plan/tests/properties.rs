@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use plan::testing::{Builder, claim, converge, desired, ident};
 use plan::{
     Action, Catalog, Cause, DefaultChange, DefaultObject, Desired, Disposition, Ident, Leaving,
-    PasswordState, Privilege, Privileges, Recipient, RelationKind, Target, plan,
+    PasswordState, Privilege, Privileges, Recipient, RelationKind, Taken, Target, plan,
 };
 use postgres_provisioner_plan as plan;
 use proptest::prelude::*;
@@ -179,7 +179,14 @@ fn change(given: bool, target: Target, privilege: Privilege, role: Recipient) ->
     if given {
         Action::Grant { database, target, privileges, to: vec![role], cause: Cause::Missing }
     } else {
-        Action::Revoke { database, target, privileges, from: vec![role], grantor: None }
+        Action::Revoke {
+            database,
+            target,
+            privileges,
+            taken: Taken::Privilege,
+            from: vec![role],
+            grantor: None,
+        }
     }
 }
 

@@ -48,8 +48,15 @@ fn decode(reply: ContentsReply) -> Inside {
         let is_known = schemas.contains_key(&schema) && !names.is_empty();
         is_known.then(|| RelationGroup { schema, kind, owner: Oid(owner), acl: place(number), names })
     };
-    let mut relations: Vec<_> = reply.relations.into_iter().flatten().filter_map(group).collect();
-    relations.sort_unstable_by_key(|group| (group.schema, group.kind, group.owner, group.acl));
+    let groups = |rows: Option<Vec<RelationRow>>| {
+        let mut groups: Vec<_> = rows.into_iter().flatten().filter_map(group).collect();
+        groups.sort_unstable_by(|a, b| {
+            let key = |group: &RelationGroup| (group.schema, group.kind, group.owner, group.acl);
+            key(a).cmp(&key(b)).then_with(|| a.names.cmp(&b.names))
+        });
+        groups
+    };
+    let (relations, extensions) = (groups(reply.relations), groups(reply.extensions));
     let columns = reply.columns.into_iter().flatten().filter_map(|row| column(row, &schemas)).collect();
     let defaults = reply.defaults.into_iter().flatten().filter_map(default).collect();
     let owners: BTreeSet<_> = reply.owners.into_iter().flatten().map(Oid).collect();
@@ -58,6 +65,7 @@ fn decode(reply: ContentsReply) -> Inside {
         contents: Contents {
             schemas,
             relations,
+            extensions,
             acls,
             columns: sorted(columns),
             defaults: ordered(defaults),

@@ -47,9 +47,28 @@ relation AS MATERIALIZED (
       WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
     )
 ),
+-- Those on which the roles asked for have something.
+extension_relation AS MATERIALIZED (
+  SELECT
+    c.relnamespace AS schema, c.relname AS name, c.relkind AS kind, c.relowner AS owner,
+    pg_catalog.array_cat(c.relacl, '{}'::pg_catalog.aclitem[]) AS acl
+  FROM extension e
+  JOIN pg_catalog.pg_class c ON c.oid = e.objid
+  WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    AND c.relnamespace IN (SELECT schema.oid FROM schema)
+    AND EXISTS (
+      SELECT FROM pg_catalog.aclexplode(c.relacl) a
+      WHERE a.grantee IN (SELECT asked.oid FROM asked)
+    )
+),
 list AS MATERIALIZED (
   SELECT l.acl, pg_catalog.row_number() OVER () AS place
-  FROM (SELECT relation.acl FROM relation UNION SELECT schema.acl FROM schema) l
+  FROM (
+    SELECT relation.acl FROM relation
+    UNION SELECT schema.acl FROM schema
+    UNION SELECT extension_relation.acl FROM extension_relation
+  ) l
 ),
 list_item AS MATERIALIZED (
   SELECT
@@ -121,6 +140,7 @@ known (role) AS (
   SELECT creator.role FROM creator
   UNION SELECT i.grantee FROM list_item i
   UNION SELECT i.grantor FROM list_item i
+  UNION SELECT x.owner FROM extension_relation x
   UNION SELECT i.grantee FROM default_item i
   UNION SELECT i.grantor FROM default_item i
   UNION SELECT i.grantee FROM column_item i
@@ -147,6 +167,13 @@ SELECT pg_catalog.json_build_object(
       JOIN list ON list.acl = r.acl
       GROUP BY r.schema, r.kind, r.owner, list.place
     ) g
+  ),
+  'extensions', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+      x.schema::pg_catalog.int8, x.kind, x.owner::pg_catalog.int8, list.place, pg_catalog.json_build_array(x.name)
+    ))
+    FROM extension_relation x
+    JOIN list ON list.acl = x.acl
   ),
   'acls', (
     SELECT pg_catalog.json_agg(g.items ORDER BY g.place)

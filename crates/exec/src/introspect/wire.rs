@@ -19,6 +19,8 @@ pub(super) struct RolesReply {
 pub(super) struct ContentsReply {
     pub(super) schemas: Option<Vec<SchemaRow>>,
     pub(super) relations: Option<Vec<RelationRow>>,
+    /// Of extensions.
+    pub(super) extensions: Option<Vec<RelationRow>>,
     pub(super) acls: Option<Vec<Option<AclRows>>>,
     pub(super) columns: Option<Vec<ColumnRow>>,
     pub(super) defaults: Option<Vec<DefaultRow>>,

@@ -153,6 +153,7 @@ fn refusal(withheld: &Withheld, resource: &Resource) -> Option<Finding> {
     let reason = |refusal: &Refusal| match refusal {
         Refusal::NotOurs => Reason::NotOurs,
         Refusal::Reserved => Reason::Reserved,
+        Refusal::InsufficientPrivilege => Reason::InsufficientPrivilege,
     };
     let reason = match withheld {
         Withheld::Role { role, refusal, .. } if role.as_str() == resource.role() => reason(refusal),
@@ -185,6 +186,8 @@ fn partial(withheld: &Withheld) -> Option<Finding> {
         Withheld::SchemaPending { .. } => Reason::SchemaPending,
         Withheld::NotPermitted { .. } | Withheld::CannotLeave { .. } => Reason::NotPermitted,
         Withheld::PrivilegesKept { .. } => Reason::PrivilegesKept,
+        Withheld::MembershipKept { .. } => Reason::MembershipKept,
+        Withheld::ListIsFull { .. } => Reason::ListIsFull,
         Withheld::Refused { .. } => Reason::StatementFailed,
         Withheld::Role { .. } | Withheld::Database { .. } | Withheld::DatabaseMissing { .. } => return None,
     };

@@ -1,9 +1,9 @@
 //! Puts what is missing or surplus into as few statements as it takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plan;
-use crate::{Action, Cause, Ident, Privileges, Recipient, Relation, RelationKind, Target};
+use crate::{Action, Cause, Ident, Privileges, Recipient, Relation, RelationKind, Taken, Target};
 
 /// The most objects that one statement names.
 const MOST: usize = 500;
@@ -40,7 +40,7 @@ impl Class {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Change {
     Grant(Cause),
-    Revoke { grantor: Option<Ident> },
+    Revoke { grantor: Option<Ident>, taken: Taken },
 }
 
 /// Changes that wait to be put together, by everything but the object.
@@ -52,13 +52,13 @@ pub(super) struct Batch {
 /// Changes on one set of objects, by everything but the recipient.
 #[derive(Default)]
 pub(super) struct Cell {
-    changes: BTreeMap<(Change, Privileges), Vec<Recipient>>,
+    changes: BTreeMap<(Change, Privileges), BTreeSet<Recipient>>,
 }
 
 impl Cell {
     pub(super) fn add(&mut self, change: Change, privileges: Privileges, recipient: Recipient) {
         if !privileges.is_empty() {
-            self.changes.entry((change, privileges)).or_default().push(recipient);
+            self.changes.entry((change, privileges)).or_default().insert(recipient);
         }
     }
 }
@@ -67,6 +67,7 @@ impl Batch {
     /// Adds a cell's changes for these objects.
     pub(super) fn add(&mut self, cell: Cell, class: Class, objects: &Objects) {
         for ((change, privileges), recipients) in cell.changes {
+            let recipients = recipients.into_iter().collect();
             self.changes
                 .entry((change, class, privileges, recipients))
                 .and_modify(|present| present.extend(objects))
@@ -84,8 +85,8 @@ impl Batch {
                     Change::Grant(cause) => {
                         Action::Grant { database, target, privileges, to: recipients, cause }
                     }
-                    Change::Revoke { grantor } => {
-                        Action::Revoke { database, target, privileges, from: recipients, grantor }
+                    Change::Revoke { grantor, taken } => {
+                        Action::Revoke { database, target, privileges, taken, from: recipients, grantor }
                     }
                 });
             }

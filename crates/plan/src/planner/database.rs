@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Plan;
-use super::view::View;
+use super::roles;
+use super::surplus::{self, Object, Way};
+use super::view::{Subject, View};
 use crate::marker::{Foreign, Ownership, comment_with};
 use crate::{
     Acl, AclItem, Action, Catalog, Cause, Claim, Database, Desired, Ident, Managed, Oid, Origin, Privilege,
@@ -59,7 +61,13 @@ pub(super) fn judge(
         plan.withheld.push(withhold(Refusal::NotOurs, "its owner role may not be used"));
         return Verdict::Unusable;
     };
-    let Some(found) = found else { return Verdict::Ours(Origin::Created) };
+    let Some(found) = found else {
+        if can_create(catalog) {
+            return Verdict::Ours(Origin::Created);
+        }
+        plan.withheld.push(withhold(Refusal::InsufficientPrivilege, &roles::lacks(catalog, "CREATEDB")));
+        return Verdict::Unusable;
+    };
     let proof = Proof { desired, catalog, owner: wanted_owner, owner_origin };
     match proof.judge(claim, recorded, found) {
         Ok(origin) => Verdict::Ours(origin),
@@ -68,6 +76,11 @@ pub(super) fn judge(
             Verdict::Unusable
         }
     }
+}
+
+fn can_create(catalog: &Catalog) -> bool {
+    let admin = &catalog.roles[&catalog.server.admin];
+    admin.superuser || admin.create_db
 }
 
 fn judge_expected(desired: &Desired, found: Option<&Database>, plan: &mut Plan) -> Verdict {
@@ -209,15 +222,13 @@ fn push_release(view: &View<'_>, claim: &Claim, plan: &mut Plan) {
 /// PUBLIC has no access to a database of ours.
 fn push_public(view: &View<'_>, acl: &Acl, exact: bool, plan: &mut Plan) {
     let found = acl.of(Oid::PUBLIC);
-    if found.is_empty() {
-        return;
+    if !exact && !found.is_empty() {
+        plan.withheld.push(kept(view, None, found, Privileges::NONE));
     }
     if exact {
-        for (grantor, privileges) in by_grantor(view, acl, Oid::PUBLIC, found) {
-            push_revoke(view, Recipient::Public, privileges, grantor, plan);
-        }
-    } else {
-        plan.withheld.push(kept(view, None, found));
+        let object = Object { acl, owner: owner_oid(view), schema: None };
+        let remaining = surplus::remaining(view, object, &wanted);
+        push_losses(view, object, &remaining, (Oid::PUBLIC, &Recipient::Public, Privileges::NONE), plan);
     }
 }
 
@@ -230,19 +241,59 @@ fn push_owner_access(view: &View<'_>, owner: &Ident, acl: &Acl, found: Option<&D
     push_grant(view, owner, OWNER.without(held), plan);
 }
 
+/// What a subject has on the database.
+fn wanted(subject: &Subject<'_>) -> Privileges {
+    if subject.access.is_some() { ENTER } else { Privileges::NONE }
+}
+
 fn push_subjects(view: &View<'_>, acl: &Acl, plan: &mut Plan) {
+    let object = Object { acl, owner: owner_oid(view), schema: None };
+    let remaining = surplus::remaining(view, object, &wanted);
     for subject in &view.subjects {
-        let wanted = if subject.access.is_some() { ENTER } else { Privileges::NONE };
-        let found = subject.oid.map_or(Privileges::NONE, |oid| acl.of(oid));
-        push_grant(view, subject.name, wanted.without(found), plan);
-        let surplus = found.without(wanted);
-        let Some(oid) = subject.oid.filter(|_| !surplus.is_empty()) else { continue };
-        if !subject.exact {
-            plan.withheld.push(kept(view, Some(subject.name), surplus));
+        let wanted = wanted(subject);
+        let found = |acl: &Acl| subject.oid.map_or(Privileges::NONE, |oid| acl.of(oid));
+        push_grant(view, subject.name, wanted.without(found(&remaining)), plan);
+        let Some(oid) = subject.oid else { continue };
+        let recipient = Recipient::Role(subject.name.clone());
+        if subject.exact {
+            push_losses(view, object, &remaining, (oid, &recipient, wanted), plan);
             continue;
         }
-        for (grantor, privileges) in by_grantor(view, acl, oid, surplus) {
-            push_revoke(view, Recipient::Role(subject.name.clone()), privileges, grantor, plan);
+        let (surplus, grantable) = (found(acl).without(wanted), acl.grantable_by(oid));
+        if !surplus.union(grantable).is_empty() {
+            plan.withheld.push(kept(view, Some(subject.name), surplus, grantable));
+        }
+    }
+}
+
+/// Takes what somebody has beyond what is wanted.
+fn push_losses(
+    view: &View<'_>,
+    object: Object<'_>,
+    remaining: &Acl,
+    (grantee, recipient, wanted): (Oid, &Recipient, Privileges),
+    plan: &mut Plan,
+) {
+    for item in object.acl.items_of(grantee) {
+        for loss in surplus::losses(view, object, remaining, item, wanted) {
+            let (from, grantor) = match loss.way {
+                Way::As(grantor) => (recipient.clone(), grantor),
+                Way::From(giver) => (Recipient::Role(giver), None),
+                Way::Barred(giver) => {
+                    let object = format!("database {}, given by {giver}", view.desired.database);
+                    let (role, privileges) = (recipient.role().cloned(), loss.privileges);
+                    plan.withheld.push(Withheld::NotPermitted { role, object, privileges });
+                    continue;
+                }
+            };
+            plan.actions.push(Action::Revoke {
+                database: view.desired.database.clone(),
+                target: Target::Database,
+                privileges: loss.privileges,
+                taken: loss.taken,
+                from: vec![from],
+                grantor,
+            });
         }
     }
 }
@@ -251,39 +302,19 @@ fn push_subjects(view: &View<'_>, acl: &Acl, plan: &mut Plan) {
 pub(super) fn push_departure(view: &View<'_>, oid: Oid, name: &Ident, plan: &mut Plan) {
     let Some(found) = &view.catalog.database else { return };
     let acl = transferred(view, found);
+    let object = Object { acl: &acl, owner: owner_oid(view), schema: None };
     // What the admin role may not take, DROP OWNED does, or DROP ROLE says so.
-    let can_take = |grantor: &Option<Ident>| {
-        let grantor = grantor.as_ref().map_or(Some(found.owner), |name| view.catalog.role_oid(name));
-        grantor.is_some_and(|grantor| view.can_act_as(grantor))
-    };
-    for (grantor, privileges) in
-        by_grantor(view, &acl, oid, acl.of(oid)).filter(|(grantor, _)| can_take(grantor))
-    {
-        push_revoke(view, Recipient::Role(name.clone()), privileges, grantor, plan);
-    }
-}
-
-/// The surplus split by who gave it; `None` where that is the owner, as whom a superuser revokes.
-fn by_grantor(
-    view: &View<'_>,
-    acl: &Acl,
-    grantee: Oid,
-    surplus: Privileges,
-) -> impl Iterator<Item = (Option<Ident>, Privileges)> {
-    let owner = owner_oid(view);
-    acl.items_of(grantee).filter_map(move |item| {
-        let privileges = item.privileges.intersection(surplus);
-        let grantor = (item.grantor != owner).then(|| view.name(item.grantor).clone());
-        (!privileges.is_empty()).then_some((grantor, privileges))
-    })
+    let mut departure = Plan::default();
+    let recipient = Recipient::Role(name.clone());
+    push_losses(view, object, &acl, (oid, &recipient, Privileges::NONE), &mut departure);
+    plan.actions.append(&mut departure.actions);
 }
 
 fn push_grant(view: &View<'_>, to: &Ident, privileges: Privileges, plan: &mut Plan) {
     if privileges.is_empty() {
         return;
     }
-    let owner = view.catalog.database.as_ref().map(|database| database.owner);
-    if matches!(view.verdict, Verdict::Expected) && owner.is_some_and(|owner| !view.can_act_as(owner)) {
+    if !view.can_act_as(owner_oid(view)) {
         let object = format!("database {}", view.desired.database);
         plan.withheld.push(Withheld::NotPermitted { role: Some(to.clone()), object, privileges });
         return;
@@ -297,28 +328,12 @@ fn push_grant(view: &View<'_>, to: &Ident, privileges: Privileges, plan: &mut Pl
     });
 }
 
-fn push_revoke(
-    view: &View<'_>,
-    from: Recipient,
-    privileges: Privileges,
-    grantor: Option<Ident>,
-    plan: &mut Plan,
-) {
-    let database = view.desired.database.clone();
-    plan.actions.push(Action::Revoke {
-        database,
-        target: Target::Database,
-        privileges,
-        from: vec![from],
-        grantor,
-    });
-}
-
-fn kept(view: &View<'_>, role: Option<&Ident>, privileges: Privileges) -> Withheld {
+fn kept(view: &View<'_>, role: Option<&Ident>, privileges: Privileges, grantable: Privileges) -> Withheld {
     Withheld::PrivilegesKept {
         role: role.cloned(),
         object: format!("database {}", view.desired.database),
         privileges,
+        grantable,
     }
 }
 

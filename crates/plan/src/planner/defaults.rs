@@ -66,6 +66,11 @@ pub(super) fn push_defaults(view: &View<'_>, contents: &Contents, plan: &mut Pla
             let wanted_here = wanted.get(row).copied().unwrap_or_default();
             let surplus = held_in(&found, subject, *row).without(wanted_here);
             add_surplus(view, *row, subject, surplus, &wanted, &mut changes, plan);
+            let grantable = grantable_in(&found, subject, *row).intersection(wanted_here);
+            if subject.exact && may_change(view, row.0) {
+                let kind = (DefaultChange::RevokeGrantOption, row.2, Cause::Missing, grantable);
+                changes.add(kind, *row, subject);
+            }
         }
     }
     changes.push(view, contents, plan);
@@ -93,7 +98,8 @@ fn add_surplus<'a>(
     if !beyond.is_empty() {
         let object = format!("{object} that {creator} creates");
         let role = Some(subject.name.clone());
-        plan.withheld.push(Withheld::PrivilegesKept { role, object, privileges: beyond });
+        let grantable = Privileges::NONE;
+        plan.withheld.push(Withheld::PrivilegesKept { role, object, privileges: beyond, grantable });
     }
 }
 
@@ -146,6 +152,11 @@ fn index<'a>(view: &View<'a>, contents: &'a Contents) -> BTreeMap<Row<'a>, &'a D
 fn held_in(found: &BTreeMap<Row<'_>, &DefaultAcl>, subject: &Subject<'_>, row: Row<'_>) -> Privileges {
     let Some(grantee) = subject.oid else { return Privileges::NONE };
     found.get(&row).map_or(Privileges::NONE, |found| found.acl.of(grantee))
+}
+
+fn grantable_in(found: &BTreeMap<Row<'_>, &DefaultAcl>, subject: &Subject<'_>, row: Row<'_>) -> Privileges {
+    let Some(grantee) = subject.oid else { return Privileges::NONE };
+    found.get(&row).map_or(Privileges::NONE, |found| found.acl.grantable_by(grantee))
 }
 
 /// What the global entry will still give when the plan is done: an entry in a schema need not repeat it.

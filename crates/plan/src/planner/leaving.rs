@@ -44,6 +44,16 @@ pub(super) const fn detaches(disposition: Disposition, origin: Origin) -> bool {
     }
 }
 
+/// Whether the role is dropped.
+pub(super) const fn drops(disposition: Disposition, origin: Origin) -> bool {
+    match (disposition, origin) {
+        (Disposition::Drop, _) | (Disposition::DropIfCreated, Origin::Created) => true,
+        (Disposition::DropIfCreated, Origin::Adopted) | (Disposition::Detach | Disposition::Release, _) => {
+            false
+        }
+    }
+}
+
 /// A database that REASSIGN would move away from the role although nobody asked for that.
 pub(super) fn foreign_database<'a>(view: &View<'_>, role: &'a Role) -> Option<&'a Ident> {
     let changes_owner = view.database_owner().is_some_and(|owner| *owner != role.name);
@@ -81,8 +91,16 @@ fn push_release(role: &Role, leaving: &Leaving, origin: Origin, plan: &mut Plan)
 
 fn push_drop(view: &View<'_>, oid: Oid, found: &Role, plan: &mut Plan) {
     let role = found.name.clone();
+    if !view.can_administer(oid) {
+        plan.withheld
+            .push(Withheld::CannotLeave { role, reason: super::roles::not_administered(view, &found.name) });
+        return;
+    }
     if found.login {
         plan.actions.push(Action::RevokeLogin { role: role.clone() });
+    }
+    if view.needs_membership(oid) {
+        super::roles::push_membership(view, &role, plan);
     }
     if found.sessions > 0 {
         plan.actions.push(Action::TerminateSessions { role: role.clone() });

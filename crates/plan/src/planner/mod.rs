@@ -8,6 +8,7 @@ mod leaving;
 mod relations;
 mod roles;
 mod schemas;
+mod surplus;
 mod view;
 
 use std::collections::BTreeSet;

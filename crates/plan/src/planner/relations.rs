@@ -2,10 +2,12 @@
 
 use super::Plan;
 use super::batch::{Batch, Cell, Change, Class, Objects};
+use super::schemas::{push_losses, withhold_kept};
+use super::surplus::{self, Object, Way};
 use super::view::{Subject, View};
 use crate::{
-    Access, Acl, Action, Cause, Contents, DefaultObject, Ident, Oid, Privilege, Privileges, QualifiedName,
-    Recipient, Relation, RelationGroup, Target, Withheld,
+    Access, Acl, AclItem, Action, Cause, ColumnGrant, Contents, DefaultObject, Ident, MOST_ENTRIES, Oid,
+    Privilege, Privileges, QualifiedName, Recipient, Relation, RelationGroup, Target, Withheld,
 };
 
 /// `nextval` needs USAGE, reading the value SELECT; `setval` (UPDATE) stays with the owner.
@@ -22,15 +24,23 @@ pub(super) const fn wanted(access: Option<Access>, class: Class) -> Privileges {
     }
 }
 
-/// Brings every subject's privileges on every relation to what they should be.
+/// Brings every subject's privileges on every relation to what they should be. On what belongs to an extension
+/// nobody should have anything.
 pub(super) fn push_relations(view: &View<'_>, contents: &Contents, plan: &mut Plan) {
     let mut batch = Batch::default();
-    for group in &contents.relations {
+    let own = contents.relations.iter().map(|group| (group, false));
+    for (group, is_extensions) in own.chain(contents.extensions.iter().map(|group| (group, true))) {
         let Some(schema) = contents.schemas.get(&group.schema) else { continue };
+        let acl = contents.acl(group.acl);
+        let object = Object { acl, owner: group.owner, schema: Some((schema, contents.acl(schema.acl))) };
+        let mut place = Place { contents, group, is_extensions, schema: &schema.name, object, room: 0 };
+        let wanted = |subject: &Subject<'_>| place.wanted(subject);
+        let remaining = surplus::remaining(view, object, &wanted);
+        place.room = MOST_ENTRIES.saturating_sub(remaining.0.len());
         let mut cell = Cell::default();
-        let place = Place { contents, group, schema: &schema.name, acl: contents.acl(group.acl) };
         for subject in view.subjects.iter().filter(|subject| !view.owns(subject, group.owner)) {
-            place.add_subject(view, subject, &mut cell, plan);
+            place.add_missing(view, subject, &remaining, &mut cell, plan);
+            place.add_surplus(view, subject, &remaining, &mut cell, plan);
         }
         batch.add(cell, Class::of(group.kind), &place.objects());
     }
@@ -41,55 +51,73 @@ pub(super) fn push_relations(view: &View<'_>, contents: &Contents, plan: &mut Pl
 struct Place<'a> {
     contents: &'a Contents,
     group: &'a RelationGroup,
+    is_extensions: bool,
     schema: &'a Ident,
-    acl: &'a Acl,
+    object: Object<'a>,
+    /// For so many more entries.
+    room: usize,
 }
 
 impl Place<'_> {
-    fn add_subject(&self, view: &View<'_>, subject: &Subject<'_>, cell: &mut Cell, plan: &mut Plan) {
+    fn add_missing(
+        &mut self,
+        view: &View<'_>,
+        subject: &Subject<'_>,
+        remaining: &Acl,
+        cell: &mut Cell,
+        plan: &mut Plan,
+    ) {
         let owner = self.group.owner;
-        let wanted = self.wanted(subject);
-        let found = subject.oid.map_or(Privileges::NONE, |oid| view.held(subject, owner, self.acl.of(oid)));
-        let missing = wanted.without(found);
-        if !missing.is_empty() && !view.can_act_as(owner) {
+        let found = subject.oid.map_or(Privileges::NONE, |oid| view.held(subject, owner, remaining.of(oid)));
+        let privileges = self.wanted(subject).without(found);
+        if privileges.is_empty() {
+            return;
+        }
+        if !view.can_act_as(owner) {
             plan.withheld.push(Withheld::NotPermitted {
                 role: Some(subject.name.clone()),
                 object: self.describe(&format!(" owned by {}", view.name(owner))),
-                privileges: missing,
+                privileges,
             });
-        } else {
-            let change = Change::Grant(self.cause(view, subject, missing));
-            cell.add(change, missing, Recipient::Role(subject.name.clone()));
+            return;
         }
-        self.add_surplus(view, subject, found.without(wanted), cell, plan);
+        let is_new = |oid: Oid| remaining.items_of(oid).all(|item| item.grantor != owner);
+        if subject.oid.is_none_or(is_new) {
+            let Some(room) = self.room.checked_sub(1) else {
+                let (role, object) = (subject.name.clone(), self.describe(""));
+                plan.withheld.push(Withheld::ListIsFull { role, object, privileges });
+                return;
+            };
+            self.room = room;
+        }
+        let change = Change::Grant(self.cause(view, subject, privileges));
+        cell.add(change, privileges, Recipient::Role(subject.name.clone()));
     }
 
     fn add_surplus(
         &self,
         view: &View<'_>,
         subject: &Subject<'_>,
-        surplus: Privileges,
+        remaining: &Acl,
         cell: &mut Cell,
         plan: &mut Plan,
     ) {
-        if surplus.is_empty() {
-            return;
-        }
+        // What an owner has moves with what it owns.
+        let Some(oid) = subject.oid.filter(|oid| *oid != self.group.owner) else { return };
+        let (acl, wanted) = (self.object.acl, self.wanted(subject));
         if !subject.exact {
-            let role = Some(subject.name.clone());
-            let object = self.describe("");
-            plan.withheld.push(Withheld::PrivilegesKept { role, object, privileges: surplus });
+            withhold_kept(subject, (acl, oid, wanted), || self.describe(""), plan);
             return;
         }
-        for item in subject.oid.into_iter().flat_map(|oid| self.acl.items_of(oid)) {
-            let grantor = third_grantor(view, item.grantor, self.group.owner);
-            let privileges = item.privileges.intersection(surplus);
-            cell.add(Change::Revoke { grantor }, privileges, Recipient::Role(subject.name.clone()));
+        for item in acl.items_of(oid) {
+            let losses = surplus::losses(view, self.object, remaining, item, wanted);
+            let recipient = Recipient::Role(subject.name.clone());
+            push_losses(losses, (&recipient, &|| self.describe("")), cell, plan);
         }
     }
 
     fn wanted(&self, subject: &Subject<'_>) -> Privileges {
-        if subject.schemas.includes(self.schema) {
+        if subject.schemas.includes(self.schema) && !self.is_extensions {
             wanted(subject.access, Class::of(self.group.kind))
         } else {
             Privileges::NONE
@@ -124,12 +152,6 @@ impl Place<'_> {
     }
 }
 
-/// Who has to take a privilege back: `None` when a superuser or the owner can, because the owner gave it.
-pub(super) fn third_grantor(view: &View<'_>, grantor: Oid, owner: Oid) -> Option<Ident> {
-    // What an owner gave moves with what it owns, and nothing else does.
-    (grantor != owner).then(|| view.name(grantor).clone())
-}
-
 /// Privileges on single columns that go beyond what the subject has on the whole relation.
 pub(super) fn push_columns(view: &View<'_>, contents: &Contents, plan: &mut Plan) {
     for found in &contents.columns {
@@ -140,22 +162,51 @@ pub(super) fn push_columns(view: &View<'_>, contents: &Contents, plan: &mut Plan
         let includes = subject.schemas.includes(&found.relation.name.schema);
         let wanted =
             if includes { wanted(subject.access, Class::of(found.relation.kind)) } else { Privileges::NONE };
-        let surplus = found.item.privileges.without(wanted);
-        if surplus.is_empty() || view.owns(subject, found.owner) {
+        if view.owns(subject, found.owner) {
             continue;
         }
+        let acl = Acl(vec![found.item]);
+        let describe = || format!("column {} of {}", found.column, found.relation);
         if !subject.exact {
+            withhold_kept(subject, (&acl, found.item.grantee, wanted), describe, plan);
+            continue;
+        }
+        push_column_losses(view, contents, found, (subject, wanted), plan);
+    }
+}
+
+fn push_column_losses(
+    view: &View<'_>,
+    contents: &Contents,
+    found: &ColumnGrant,
+    (subject, wanted): (&Subject<'_>, Privileges),
+    plan: &mut Plan,
+) {
+    let schema = contents.schemas.values().find(|schema| schema.name == found.relation.name.schema);
+    let schema = schema.map(|schema| (schema, contents.acl(schema.acl)));
+    // Whoever gave it need not have the right to on the column alone.
+    let may_give = AclItem {
+        grantee: found.item.grantor,
+        grantor: found.owner,
+        privileges: found.item.privileges,
+        grantable: found.item.privileges,
+    };
+    let acl = Acl(vec![found.item, may_give]);
+    let object = Object { acl: &acl, owner: found.owner, schema };
+    for loss in surplus::losses(view, object, &acl, &found.item, wanted) {
+        let Way::As(grantor) = loss.way else {
             let object = format!("column {} of {}", found.column, found.relation);
             let role = Some(subject.name.clone());
-            plan.withheld.push(Withheld::PrivilegesKept { role, object, privileges: surplus });
+            plan.withheld.push(Withheld::NotPermitted { role, object, privileges: loss.privileges });
             continue;
-        }
+        };
         plan.actions.push(Action::Revoke {
             database: view.desired.database.clone(),
             target: Target::Columns(found.relation.clone(), vec![found.column.clone()]),
-            privileges: surplus,
+            privileges: loss.privileges,
+            taken: loss.taken,
             from: vec![Recipient::Role(subject.name.clone())],
-            grantor: third_grantor(view, found.item.grantor, found.owner),
+            grantor,
         });
     }
 }

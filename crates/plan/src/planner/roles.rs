@@ -1,9 +1,9 @@
 //! Login roles: whose they are, their attributes, marker and password.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plan;
-use super::view::View;
+use super::view::{Authority, View};
 use crate::marker::{Foreign, Ownership, adoption_hint, comment_with};
 use crate::{
     Action, Catalog, Desired, Ident, Login, Oid, Origin, PasswordState, Refusal, Role, Withheld, is_reserved,
@@ -29,7 +29,13 @@ fn judge_login(name: &Ident, login: &Login, catalog: &Catalog) -> Result<Origin,
     if is_reserved(name) {
         return Err((Refusal::Reserved, "the name is reserved".into()));
     }
-    let Some(oid) = catalog.role_oid(name) else { return Ok(Origin::Created) };
+    let Some(oid) = catalog.role_oid(name) else {
+        return if Authority::of(catalog, &BTreeSet::new()).can_create_roles() {
+            Ok(Origin::Created)
+        } else {
+            Err((Refusal::InsufficientPrivilege, lacks(catalog, "CREATEROLE")))
+        };
+    };
     let role = &catalog.roles[&oid];
     if let Some(reason) = untouchable(oid, role, catalog) {
         return Err((Refusal::Reserved, reason.into()));
@@ -67,13 +73,39 @@ pub(super) fn untouchable(oid: Oid, role: &Role, catalog: &Catalog) -> Option<&'
     }
 }
 
+/// What to say when the admin role lacks an attribute.
+pub(super) fn lacks(catalog: &Catalog, attribute: &str) -> String {
+    let admin = &catalog.roles[&catalog.server.admin].name;
+    format!("the admin role {admin} needs {attribute}: ALTER ROLE {admin} {attribute}")
+}
+
+/// What to say when the admin role may not alter a role.
+pub(super) fn not_administered(view: &View<'_>, role: &Ident) -> String {
+    let admin = view.name(view.catalog.server.admin);
+    if view.catalog.server.version.major() <= 15
+        || !view.catalog.roles[&view.catalog.server.admin].create_role
+    {
+        return lacks(view.catalog, "CREATEROLE");
+    }
+    format!("the admin role {admin} needs the ADMIN option on it: GRANT {role} TO {admin} WITH ADMIN OPTION")
+}
+
 /// Makes the logins and keeps marker, attributes and password right.
 pub(super) fn push_logins(view: &View<'_>, plan: &mut Plan) {
     for (name, origin) in &view.logins {
         let login = &view.desired.logins[*name];
         match view.catalog.role_oid(name) {
             None => push_new_login(view, name, login, plan),
-            Some(oid) => push_present_login(view, oid, login, *origin, plan),
+            Some(oid) if view.can_administer(oid) => push_present_login(view, oid, login, *origin, plan),
+            Some(oid) => {
+                let mut missed = Plan::default();
+                push_present_login(view, oid, login, *origin, &mut missed);
+                if !missed.is_empty() {
+                    let (role, hint) = ((*name).clone(), not_administered(view, name));
+                    let refusal = Refusal::InsufficientPrivilege;
+                    plan.withheld.push(Withheld::Role { role, refusal, hint });
+                }
+            }
         }
     }
 }
@@ -97,7 +129,7 @@ fn push_present_login(view: &View<'_>, oid: Oid, login: &Login, origin: Origin, 
     {
         plan.actions.push(Action::CommentOnRole { role: role.clone(), comment });
     }
-    if !view.can_act_as(oid) {
+    if view.needs_membership(oid) {
         push_membership(view, &role, plan);
     }
     if origin == Origin::Created && found.create_db {
@@ -119,7 +151,7 @@ fn push_present_login(view: &View<'_>, oid: Oid, login: &Login, origin: Origin, 
 }
 
 /// Without superuser, the admin role acts for the role by being a member of it.
-fn push_membership(view: &View<'_>, role: &Ident, plan: &mut Plan) {
+pub(super) fn push_membership(view: &View<'_>, role: &Ident, plan: &mut Plan) {
     if view.admin_is_superuser() {
         return;
     }

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use super::Plan;
 use super::batch::{Batch, Cell, Change, Class, Objects};
 use super::database::Verdict;
+use super::surplus::{self, Loss, Object, Way};
 use super::view::{Subject, View};
 use crate::{
-    Access, Cause, Contents, Ident, Managed, Oid, Privilege, Privileges, Recipient, Schema, Schemas, Withheld,
+    Access, Acl, Cause, Contents, Ident, Managed, Oid, Privilege, Privileges, Recipient, Schema, Schemas,
+    Withheld,
 };
 
+const CREATE: Privileges = Privileges::of(&[Privilege::Create]);
 const READ: Privileges = Privileges::of(&[Privilege::Usage]);
 const READ_WRITE: Privileges = Privileges::of(&[Privilege::Usage, Privilege::Create]);
 
@@ -38,7 +41,6 @@ pub(super) fn push_public(view: &View<'_>, contents: &Contents, plan: &mut Plan)
     else {
         return;
     };
-    let surplus = acl.of(Oid::PUBLIC).intersection(Privileges::of(&[Privilege::Create]));
     let is_owners = view.is_pg_database_owner(schema.owner) || view.name(schema.owner) == owner;
     let held = view.catalog.role_oid(owner).map_or(Privileges::NONE, |oid| acl.of(oid));
     let missing = if is_owners || !view.is_superuser(schema.owner) {
@@ -48,11 +50,14 @@ pub(super) fn push_public(view: &View<'_>, contents: &Contents, plan: &mut Plan)
     };
     let mut cell = Cell::default();
     if view.can_act_as(schema.owner) {
-        cell.add(Change::Revoke { grantor: None }, surplus, Recipient::Public);
         cell.add(Change::Grant(Cause::Missing), missing, Recipient::Role(owner.clone()));
     } else {
-        withhold(None, &schema.name, surplus, plan);
         withhold(Some(owner), &schema.name, missing, plan);
+    }
+    let object = Object { acl, owner: schema.owner, schema: None };
+    for item in acl.items_of(Oid::PUBLIC) {
+        let losses = surplus::losses(view, object, acl, item, item.privileges.without(CREATE));
+        push_losses(losses, (&Recipient::Public, &|| format!("schema {}", schema.name)), &mut cell, plan);
     }
     let mut batch = Batch::default();
     batch.add(cell, Class::Schemas, &Objects::Schemas(vec![schema.name.clone()]));
@@ -64,8 +69,12 @@ pub(super) fn push_schemas(view: &View<'_>, contents: &Contents, plan: &mut Plan
     let mut batch = Batch::default();
     for schema in contents.schemas.values() {
         let mut cell = Cell::default();
+        let object = Object { acl: contents.acl(schema.acl), owner: schema.owner, schema: None };
+        let wanted = |subject: &Subject<'_>| wanted_in(subject, &schema.name);
+        let remaining = surplus::remaining(view, object, &wanted);
+        let place = Place { contents, schema, object, remaining: &remaining };
         for subject in view.subjects.iter().filter(|subject| !view.owns(subject, schema.owner)) {
-            add_subject(view, contents, schema, subject, &mut cell, plan);
+            place.add_subject(view, subject, &mut cell, plan);
         }
         batch.add(cell, Class::Schemas, &Objects::Schemas(vec![schema.name.clone()]));
     }
@@ -73,41 +82,82 @@ pub(super) fn push_schemas(view: &View<'_>, contents: &Contents, plan: &mut Plan
     push_pending(view, contents, plan);
 }
 
-fn add_subject(
-    view: &View<'_>,
-    contents: &Contents,
-    schema: &Schema,
-    subject: &Subject<'_>,
+fn wanted_in(subject: &Subject<'_>, schema: &Ident) -> Privileges {
+    if subject.schemas.includes(schema) { wanted(subject.access) } else { Privileges::NONE }
+}
+
+/// One schema.
+struct Place<'a> {
+    contents: &'a Contents,
+    schema: &'a Schema,
+    object: Object<'a>,
+    remaining: &'a Acl,
+}
+
+impl Place<'_> {
+    fn add_subject(&self, view: &View<'_>, subject: &Subject<'_>, cell: &mut Cell, plan: &mut Plan) {
+        let (schema, acl) = (self.schema, self.object.acl);
+        let wanted = wanted_in(subject, &schema.name);
+        let held = |acl: &Acl| {
+            subject.oid.map_or(Privileges::NONE, |oid| view.held(subject, schema.owner, acl.of(oid)))
+        };
+        let recipient = Recipient::Role(subject.name.clone());
+        let missing = wanted.without(held(self.remaining));
+        if !missing.is_empty() && !view.can_act_as(schema.owner) {
+            withhold(Some(subject.name), &schema.name, missing, plan);
+        } else {
+            let cause = cause(view, self.contents, schema, subject, missing);
+            cell.add(Change::Grant(cause), missing, recipient.clone());
+        }
+        let Some(oid) = subject.oid.filter(|oid| *oid != schema.owner) else { return };
+        let describe = || format!("schema {}", schema.name);
+        if subject.exact {
+            for item in acl.items_of(oid) {
+                let losses = surplus::losses(view, self.object, self.remaining, item, wanted);
+                push_losses(losses, (&recipient, &describe), cell, plan);
+            }
+        } else {
+            withhold_kept(subject, (acl, oid, wanted), describe, plan);
+        }
+    }
+}
+
+/// Puts what somebody loses with the other changes of the object.
+pub(super) fn push_losses(
+    losses: Vec<Loss>,
+    (recipient, describe): (&Recipient, &dyn Fn() -> String),
     cell: &mut Cell,
     plan: &mut Plan,
 ) {
-    let acl = contents.acl(schema.acl);
-    let wanted =
-        if subject.schemas.includes(&schema.name) { wanted(subject.access) } else { Privileges::NONE };
-    let found = subject.oid.map_or(Privileges::NONE, |oid| view.held(subject, schema.owner, acl.of(oid)));
-    let recipient = Recipient::Role(subject.name.clone());
-    let missing = wanted.without(found);
-    if !missing.is_empty() && !view.can_act_as(schema.owner) {
-        withhold(Some(subject.name), &schema.name, missing, plan);
-    } else {
-        cell.add(Change::Grant(cause(view, contents, schema, subject, missing)), missing, recipient.clone());
+    for Loss { privileges, taken, way } in losses {
+        match way {
+            Way::As(grantor) => cell.add(Change::Revoke { grantor, taken }, privileges, recipient.clone()),
+            Way::From(giver) => {
+                cell.add(Change::Revoke { grantor: None, taken }, privileges, Recipient::Role(giver));
+            }
+            Way::Barred(giver) => {
+                let object = format!("{}, given by {giver}", describe());
+                plan.withheld.push(Withheld::NotPermitted {
+                    role: recipient.role().cloned(),
+                    object,
+                    privileges,
+                });
+            }
+        }
     }
-    let surplus = found.without(wanted);
-    if surplus.is_empty() {
-        return;
-    }
-    if !subject.exact {
-        let object = format!("schema {}", schema.name);
-        plan.withheld.push(Withheld::PrivilegesKept {
-            role: Some(subject.name.clone()),
-            object,
-            privileges: surplus,
-        });
-        return;
-    }
-    for item in subject.oid.into_iter().flat_map(|oid| acl.items_of(oid)) {
-        let grantor = super::relations::third_grantor(view, item.grantor, schema.owner);
-        cell.add(Change::Revoke { grantor }, item.privileges.intersection(surplus), recipient.clone());
+}
+
+/// What a subject has beyond what was asked for, where that is not ours to take.
+pub(super) fn withhold_kept(
+    subject: &Subject<'_>,
+    (acl, oid, wanted): (&Acl, Oid, Privileges),
+    describe: impl FnOnce() -> String,
+    plan: &mut Plan,
+) {
+    let (privileges, grantable) = (acl.of(oid).without(wanted), acl.grantable_by(oid));
+    if !privileges.union(grantable).is_empty() {
+        let (role, object) = (Some(subject.name.clone()), describe());
+        plan.withheld.push(Withheld::PrivilegesKept { role, object, privileges, grantable });
     }
 }
 

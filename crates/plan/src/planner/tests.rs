@@ -8,7 +8,7 @@ use crate::testing::{Builder, claim, converge, desired, ident, login};
 use crate::{
     Access, Action, Cause, DefaultObject, Dependencies, Desired, Disposition, ExposedView, Grantee, Leaving,
     Managed, Oid, Origin, PasswordState, Privilege, Privileges, Prune, Recipient, Recorded, Refused,
-    Relation, RelationKind, Routine, Schemas, Target, plan,
+    Relation, RelationKind, Routine, Schemas, Taken, Target, plan,
 };
 
 /// Compares the plan with the expected statements, and shows that it leaves nothing to do.
@@ -42,6 +42,7 @@ fn revoked_by_hand(privilege: Privilege, target: Target, role: &str) -> Action {
         database: ident("app"),
         target,
         privileges: Privileges::of(&[privilege]),
+        taken: Taken::Privilege,
         from: vec![Recipient::Role(ident(role))],
         grantor: None,
     }
@@ -96,14 +97,14 @@ fn in_the_opened_database_grantees_get_what_is_there_and_what_will_be() {
             COMMENT ON ROLE "writer" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-writer","uid":"uid-writer"}'
             GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "reader"
             GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "writer"
-            GRANT USAGE ON SCHEMA "public" TO "reader"
-            GRANT USAGE, CREATE ON SCHEMA "public" TO "writer"
-            GRANT SELECT ON TABLE "public"."orders" TO "reader"
-            GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "public"."orders" TO "writer"
             ALTER DEFAULT PRIVILEGES FOR ROLE "owner", "writer" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
             ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "writer"
             ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT SELECT, USAGE ON SEQUENCES TO "writer"
             ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT USAGE, CREATE ON SCHEMAS TO "writer"
+            GRANT USAGE ON SCHEMA "public" TO "reader"
+            GRANT USAGE, CREATE ON SCHEMA "public" TO "writer"
+            GRANT SELECT ON TABLE "public"."orders" TO "reader"
+            GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "public"."orders" TO "writer"
             ALTER ROLE "reader" PASSWORD '…'
             ALTER ROLE "reader" LOGIN
             ALTER ROLE "writer" PASSWORD '…'
@@ -184,23 +185,91 @@ fn what_was_given_by_hand_is_revoked_from_a_role_that_we_made() {
 #[test]
 fn what_a_third_role_gave_is_taken_back_as_that_role() {
     let wanted = desired(&["reader read public"]);
-    let mut builder = Builder::provisioned(17, &wanted)
+    let builder = Builder::provisioned(17, &wanted)
         .role("third")
         .schema("secret", "owner")
-        .table("secret", "salaries", "owner");
-    let (reader, third) = (builder.oid("reader"), builder.oid("third"));
-    let contents = builder.catalog.contents.as_mut().unwrap();
-    let id = contents.relations.iter().find(|group| group.names == [ident("salaries")]).unwrap().acl;
-    contents.acls[id.0].0.push(crate::AclItem {
-        grantee: reader,
-        grantor: third,
-        privileges: Privileges::READ,
-        grantable: Privileges::NONE,
-    });
-    let found = plan(&wanted, &builder.catalog);
-    assert_eq!(found.actions.len(), 1);
-    assert_eq!(found.actions[0].as_role(), Some(&ident("third")));
-    converge(&wanted, &mut builder.catalog);
+        .run(&by_hand(Privilege::Usage, Target::Schemas(vec![ident("secret")]), "third"))
+        .table("secret", "salaries", "owner")
+        .given(("secret", "salaries"), "owner", "third", (Privileges::READ, Privileges::READ))
+        .given(("secret", "salaries"), "third", "reader", (Privileges::READ, Privileges::NONE));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        REVOKE SELECT ON TABLE "secret"."salaries" FROM "reader"
+    "#]],
+    );
+    assert_eq!(plan(&wanted, &builder.catalog).actions[0].as_role(), Some(&ident("third")));
+}
+
+#[test]
+fn who_gave_it_and_cannot_reach_the_schema_loses_the_right_to() {
+    let wanted = desired(&["reader read public"]);
+    let (read, none) = (Privileges::READ, Privileges::NONE);
+    let builder = Builder::provisioned(17, &wanted)
+        .role("third")
+        .role("bystander")
+        .schema("secret", "owner")
+        .table("secret", "salaries", "owner")
+        .given(("secret", "salaries"), "owner", "third", (read, read))
+        .given(("secret", "salaries"), "third", "reader", (read, none));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        REVOKE GRANT OPTION FOR SELECT ON TABLE "secret"."salaries" FROM "third" CASCADE
+    "#]],
+    );
+    // Not where that would cost somebody else.
+    let builder = builder.given(("secret", "salaries"), "third", "bystander", (read, none));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        -- the admin role may not change SELECT on secret.salaries, given by "third"
+    "#]],
+    );
+}
+
+#[test]
+fn the_right_to_pass_on_goes_and_what_was_passed_on_goes_with_it() {
+    let wanted = desired(&["reader read public", "writer readwrite public"]);
+    let (read, none) = (Privileges::READ, Privileges::NONE);
+    let delete = Privileges::of(&[Privilege::Delete]);
+    let builder = Builder::provisioned(17, &wanted)
+        .role("stranger")
+        .table("public", "orders", "owner")
+        .given(("public", "orders"), "owner", "writer", (Privileges::READ_WRITE, read))
+        .given(("public", "orders"), "writer", "stranger", (read, read))
+        .given(("public", "orders"), "owner", "reader", (delete, delete))
+        .given(("public", "orders"), "reader", "stranger", (delete, none));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        REVOKE DELETE ON TABLE "public"."orders" FROM "reader" CASCADE
+        REVOKE GRANT OPTION FOR SELECT ON TABLE "public"."orders" FROM "writer" CASCADE
+    "#]],
+    );
+}
+
+#[test]
+fn what_only_a_lost_right_gave_is_given_by_the_owner() {
+    let wanted = desired(&["reader read public", "writer readwrite public"]);
+    let (read, none) = (Privileges::READ, Privileges::NONE);
+    let builder = Builder::provisioned(17, &wanted)
+        .table("public", "orders", "owner")
+        .given(("public", "orders"), "owner", "writer", (read, read))
+        .run(&revoked_by_hand(Privilege::Select, table("public", "orders"), "reader"))
+        .given(("public", "orders"), "writer", "reader", (read, none));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        GRANT SELECT ON TABLE "public"."orders" TO "reader"
+        REVOKE GRANT OPTION FOR SELECT ON TABLE "public"."orders" FROM "writer" CASCADE
+    "#]],
+    );
 }
 
 #[test]
@@ -220,9 +289,9 @@ fn an_adopted_role_keeps_what_it_has_and_that_is_reported() {
         expect![[r#"
             COMMENT ON ROLE "reader" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-reader","uid":"uid-reader","origin":"adopted"}'
             GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "reader"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
             GRANT USAGE ON SCHEMA "public" TO "reader"
             GRANT SELECT ON TABLE "public"."orders" TO "reader"
-            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
             -- reader keeps INSERT on public.orders, which was not asked for
         "#]],
     );
@@ -304,9 +373,9 @@ fn a_listed_schema_that_is_missing_is_pending_and_growth_when_it_appears() {
         &wanted,
         &builder,
         expect![[r#"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "analytics" GRANT SELECT ON TABLES TO "reader"
             GRANT USAGE ON SCHEMA "analytics" TO "reader"
             GRANT SELECT ON TABLE "analytics"."visits" TO "reader"
-            ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA "analytics" GRANT SELECT ON TABLES TO "reader"
         "#]],
     );
     for action in plan(&wanted, &builder.catalog).actions {
@@ -661,7 +730,7 @@ fn a_refused_batch_is_split_and_only_the_refused_object_is_withheld() {
 #[test]
 fn an_admin_without_superuser_becomes_a_member_and_leaves_superusers_objects() {
     let wanted = desired(&["reader read"]);
-    let mut builder = Builder::server(16).with_role("postgres", |role| role.superuser = false).role("dba");
+    let mut builder = Builder::server(16).role("dba").limited();
     builder = builder.with_role("dba", |role| role.superuser = true);
     let memberships: BTreeSet<_> = plan(&wanted, &builder.catalog)
         .actions
@@ -672,8 +741,8 @@ fn an_admin_without_superuser_becomes_a_member_and_leaves_superusers_objects() {
     assert_eq!(
         memberships,
         [
-            r#"GRANT "owner" TO "postgres" WITH INHERIT TRUE, SET TRUE"#.to_owned(),
-            r#"GRANT "reader" TO "postgres" WITH INHERIT TRUE, SET TRUE"#.to_owned(),
+            r#"GRANT "owner" TO "admin" WITH INHERIT TRUE, SET TRUE"#.to_owned(),
+            r#"GRANT "reader" TO "admin" WITH INHERIT TRUE, SET TRUE"#.to_owned(),
         ]
         .into()
     );
@@ -696,8 +765,8 @@ fn a_superusers_tables_make_it_a_creator_in_their_schema_only() {
         &wanted,
         &Builder::provisioned(17, &wanted).table("public", "migrated", "postgres"),
         expect![[r#"
-            GRANT SELECT ON TABLE "public"."migrated" TO "reader"
             ALTER DEFAULT PRIVILEGES FOR ROLE "postgres" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
+            GRANT SELECT ON TABLE "public"."migrated" TO "reader"
         "#]],
     );
 }

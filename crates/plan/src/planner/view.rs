@@ -6,8 +6,8 @@ use super::Plan;
 use super::database::{self, Verdict};
 use super::roles;
 use crate::{
-    Access, Catalog, Contents, Desired, Disposition, Ident, Managed, Oid, Origin, Privileges, Prune, Schemas,
-    Withheld,
+    Access, Catalog, Contents, Desired, Disposition, Ident, Managed, Membership, Oid, Origin, Privileges,
+    Prune, Schemas, Withheld,
 };
 
 /// Desired and catalog, with every question of ownership decided.
@@ -22,8 +22,12 @@ pub(super) struct View<'a> {
     pub(super) subjects: Vec<Subject<'a>>,
     /// Who gets what these roles own in this database.
     pub(super) heirs: BTreeMap<Oid, Oid>,
-    /// Roles whose rights the admin role has.
-    acts_as: BTreeSet<Oid>,
+    /// Roles that leave the server: what they gave goes with them.
+    pub(super) leavers: BTreeSet<Oid>,
+    /// What the admin role may do as things stand.
+    standing: Authority,
+    /// What it may do with the memberships that the plan gives it.
+    authority: Authority,
 }
 
 /// A role whose privileges in the database are ours to keep right.
@@ -41,12 +45,22 @@ pub(super) struct Subject<'a> {
 
 impl<'a> View<'a> {
     pub(super) fn new(desired: &'a Desired, catalog: &'a Catalog, plan: &mut Plan) -> Self {
-        let acts_as = closure(catalog);
         let owned = roles::judge(desired, catalog, plan);
         let verdict = database::judge(desired, catalog, &owned, plan);
         let logins = if verdict.is_usable() { owned } else { BTreeMap::new() };
-        let mut view =
-            Self { desired, catalog, logins, verdict, subjects: Vec::new(), heirs: BTreeMap::new(), acts_as };
+        let mut view = Self {
+            desired,
+            catalog,
+            logins,
+            verdict,
+            subjects: Vec::new(),
+            heirs: BTreeMap::new(),
+            leavers: BTreeSet::new(),
+            standing: Authority::of(catalog, &BTreeSet::new()),
+            authority: Authority::of(catalog, &BTreeSet::new()),
+        };
+        view.leavers = view.list_leavers();
+        view.authority = Authority::of(catalog, &view.list_lent());
         view.subjects = view.list_subjects();
         view.heirs = view.list_heirs(plan);
         view
@@ -87,7 +101,30 @@ impl<'a> View<'a> {
             Some(database) if self.is_pg_database_owner(oid) => database.owner,
             _ => oid,
         };
-        self.admin_is_superuser() || self.acts_as.contains(&stands_for)
+        // A role that the plan makes is one that the admin role becomes a member of.
+        let is_new = !self.catalog.roles.contains_key(&stands_for);
+        self.admin_is_superuser() || is_new || self.authority.inherits.contains(&stands_for)
+    }
+
+    /// Whether the admin role may become this role (`SET ROLE`), and make it an owner.
+    pub(super) fn can_become(&self, oid: Oid) -> bool {
+        self.admin_is_superuser() || self.authority.becomes.contains(&oid)
+    }
+
+    /// Whether the admin role may alter and drop the role, and grant it (PostgreSQL manual, "Role Attributes").
+    pub(super) fn can_administer(&self, oid: Oid) -> bool {
+        self.standing.can_administer(self.catalog, oid)
+    }
+
+    /// Whether the admin role lacks a membership that it needs to act in the role's name.
+    pub(super) fn needs_membership(&self, oid: Oid) -> bool {
+        let now = &self.standing;
+        !now.superuser && !(now.inherits.contains(&oid) && now.becomes.contains(&oid))
+    }
+
+    /// The role and those whose rights it has, as far as the catalog tells.
+    pub(super) fn acts_for(&self, role: Oid) -> BTreeSet<Oid> {
+        closure(self.catalog, role, |membership| membership.inherit)
     }
 
     pub(super) fn admin_is_superuser(&self) -> bool {
@@ -118,6 +155,21 @@ impl<'a> View<'a> {
     /// The roles that leave this server or database.
     pub(super) fn is_leaving(&self, name: &Ident) -> bool {
         self.desired.leaving.get(name).is_some_and(|leaving| leaving.disposition != Disposition::Release)
+    }
+
+    /// Roles of ours that are dropped.
+    fn list_leavers(&self) -> BTreeSet<Oid> {
+        let leaver = |(name, leaving): (&'a Ident, &'a crate::Leaving)| {
+            let (oid, _, origin) = super::leaving::judge(self, name, leaving)?;
+            super::leaving::drops(leaving.disposition, origin).then_some(oid)
+        };
+        self.desired.leaving.iter().filter_map(leaver).collect()
+    }
+
+    /// Roles that the plan makes the admin role a member of.
+    fn list_lent(&self) -> BTreeSet<Oid> {
+        let logins = self.logins.keys().filter_map(|name| self.catalog.role_oid(name));
+        logins.chain(self.leavers.iter().copied()).filter(|oid| self.can_administer(*oid)).collect()
     }
 
     fn list_subjects(&self) -> Vec<Subject<'a>> {
@@ -200,16 +252,65 @@ impl Prune {
     }
 }
 
-/// The admin role and every role whose privileges it inherits.
-fn closure(catalog: &Catalog) -> BTreeSet<Oid> {
-    let mut reached = BTreeSet::from([catalog.server.admin]);
-    let mut pending = vec![catalog.server.admin];
-    while let Some(member) = pending.pop() {
-        for membership in catalog.memberships.iter().filter(|found| found.member == member && found.inherit) {
-            if reached.insert(membership.role) {
-                pending.push(membership.role);
-            }
+/// What the admin role may do in the name of others.
+pub(super) struct Authority {
+    pub(super) superuser: bool,
+    create_role: bool,
+    /// Roles whose rights it has.
+    inherits: BTreeSet<Oid>,
+    /// Roles that it may become.
+    becomes: BTreeSet<Oid>,
+}
+
+impl Authority {
+    /// With the memberships that are there and, directly, in these.
+    pub(super) fn of(catalog: &Catalog, lent: &BTreeSet<Oid>) -> Self {
+        let admin = catalog.server.admin;
+        let role = catalog.roles.get(&admin);
+        let reach = |by: fn(&Membership) -> bool| {
+            let starts = lent.iter().copied().chain([admin]);
+            starts.flat_map(|start| closure(catalog, start, by)).collect()
+        };
+        Self {
+            superuser: role.is_some_and(|role| role.superuser),
+            create_role: role.is_some_and(|role| role.create_role),
+            inherits: reach(|membership| membership.inherit),
+            becomes: reach(|membership| membership.set),
         }
+    }
+
+    /// Up to 15 CREATEROLE is enough for whoever is no superuser; since then it takes the ADMIN option, directly or
+    /// by a membership of any kind.
+    pub(super) fn can_administer(&self, catalog: &Catalog, oid: Oid) -> bool {
+        if self.superuser {
+            return true;
+        }
+        let has_option = || {
+            let members = closure(catalog, catalog.server.admin, |_| true);
+            let grants = catalog.memberships.iter().filter(|found| found.role == oid && found.admin);
+            grants.into_iter().any(|found| members.contains(&found.member))
+        };
+        let is_superuser = catalog.roles.get(&oid).is_some_and(|role| role.superuser);
+        self.create_role && !is_superuser && (catalog.server.version.major() <= 15 || has_option())
+    }
+
+    /// Whether the admin role may make roles.
+    pub(super) const fn can_create_roles(&self) -> bool {
+        self.superuser || self.create_role
+    }
+}
+
+/// The role and every role that it is a member of in this way, directly or not.
+fn closure(catalog: &Catalog, start: Oid, by: fn(&Membership) -> bool) -> BTreeSet<Oid> {
+    let mut of_member: BTreeMap<Oid, Vec<Oid>> = BTreeMap::new();
+    for membership in catalog.memberships.iter().filter(|found| by(found)) {
+        of_member.entry(membership.member).or_default().push(membership.role);
+    }
+    let mut reached = BTreeSet::from([start]);
+    let mut pending = vec![start];
+    while let Some(member) = pending.pop() {
+        let above = of_member.get(&member).into_iter().flatten().copied();
+        pending.extend(above.filter(|role| reached.insert(*role)));
     }
     reached
 }

@@ -180,6 +180,48 @@ impl Builder {
         self
     }
 
+    /// The admin role becomes one with CREATEDB and CREATEROLE only; the bootstrap superuser is another.
+    ///
+    /// # Panics
+    ///
+    /// If something belongs to the admin role already.
+    #[must_use]
+    pub fn limited(mut self) -> Self {
+        let admin = Oid(16_380);
+        self.catalog.roles.insert(admin, Role { create_role: true, create_db: true, ..role("admin") });
+        self.catalog.server.admin = admin;
+        self
+    }
+
+    /// Adds privileges on a relation, WITH GRANT OPTION where `grantable` says so, given by `by`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such relation or role.
+    #[must_use]
+    #[track_caller]
+    pub fn given(mut self, on: (&str, &str), by: &str, to: &str, item: (Privileges, Privileges)) -> Self {
+        let (schema, name) = on;
+        let (schema, grantor, grantee) = (self.schema_oid(schema), self.oid(by), self.oid(to));
+        let contents = self.contents();
+        let is_it = |group: &&mut RelationGroup| group.schema == schema && group.names == [ident(name)];
+        let group =
+            contents.relations.iter_mut().find(is_it).unwrap_or_else(|| panic!("no group of {name} alone"));
+        let mut acl = contents.acls[group.acl.0].clone();
+        let (privileges, grantable) = item;
+        match acl.0.iter_mut().find(|found| (found.grantor, found.grantee) == (grantor, grantee)) {
+            Some(found) => {
+                found.privileges = found.privileges.union(privileges);
+                found.grantable = found.grantable.union(grantable);
+            }
+            None => acl.0.push(AclItem { grantee, grantor, privileges, grantable }),
+        }
+        acl.0.sort_unstable();
+        contents.acls.push(acl);
+        group.acl = AclId(contents.acls.len() - 1);
+        self
+    }
+
     /// Runs an action on the catalog, as somebody else might.
     #[must_use]
     pub fn run(mut self, action: &Action) -> Self {

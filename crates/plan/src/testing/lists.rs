@@ -1,13 +1,17 @@
 //! What GRANT, REVOKE and ALTER … OWNER do to an access control list.
 
-use crate::{Acl, AclItem, DefaultObject, Oid, Privilege, Privileges};
+use crate::{Acl, AclItem, DefaultObject, Oid, Privilege, Privileges, Taken};
 
 /// What ALTER … OWNER does to a list: the former owner's entries become the new one's.
 pub(super) fn hand_over(acl: &mut Acl, before: Oid, after: Oid) {
     let moved = |oid: Oid| if oid == before { after } else { oid };
     let items = std::mem::take(&mut acl.0);
     for found in items {
-        give(acl, moved(found.grantor), moved(found.grantee), found.privileges);
+        let (grantor, grantee) = (moved(found.grantor), moved(found.grantee));
+        give(acl, grantor, grantee, found.privileges);
+        let present = acl.0.iter_mut().find(|item| (item.grantor, item.grantee) == (grantor, grantee));
+        let present = present.expect("just given");
+        present.grantable = present.grantable.union(found.grantable);
     }
     acl.0.sort_unstable();
 }
@@ -19,12 +23,54 @@ pub(super) fn give(acl: &mut Acl, grantor: Oid, grantee: Oid, privileges: Privil
     }
 }
 
-pub(super) fn take(acl: &mut Acl, grantor: Oid, grantee: Oid, privileges: Privileges) {
+/// Takes from one entry; what its grantee passed on goes with the right to pass on.
+///
+/// # Panics
+///
+/// If somebody depends on the privilege and it is not taken with CASCADE: a server refuses that.
+pub(super) fn take(
+    acl: &mut Acl,
+    owner: Oid,
+    (grantor, grantee): (Oid, Oid),
+    (privileges, taken): (Privileges, Taken),
+) {
     for item in acl.0.iter_mut().filter(|item| (item.grantor, item.grantee) == (grantor, grantee)) {
-        item.privileges = item.privileges.without(privileges);
-        item.grantable = item.grantable.without(privileges);
+        take_from(item, privileges, taken);
     }
     acl.0.retain(|item| !item.privileges.is_empty());
+    assert!(taken != Taken::Privilege || orphan(acl, owner).is_none(), "dependent privileges exist: {acl:?}");
+    drop_orphans(acl, owner);
+}
+
+/// What a role has and what it gave.
+pub(super) fn forget(acl: &mut Acl, owner: Oid, role: Oid) {
+    acl.0.retain(|item| item.grantee != role && item.grantor != role);
+    drop_orphans(acl, owner);
+}
+
+fn drop_orphans(acl: &mut Acl, owner: Oid) {
+    while let Some(orphan) = orphan(acl, owner) {
+        let given = acl.grantable_by(acl.0[orphan].grantor);
+        let item = &mut acl.0[orphan];
+        item.privileges = item.privileges.intersection(given);
+        item.grantable = item.grantable.intersection(given);
+        acl.0.retain(|item| !item.privileges.is_empty());
+    }
+}
+
+/// What REVOKE does to the entry that it names.
+pub(super) fn take_from(item: &mut AclItem, privileges: Privileges, taken: Taken) {
+    item.grantable = item.grantable.without(privileges);
+    if taken != Taken::GrantOption {
+        item.privileges = item.privileges.without(privileges);
+    }
+}
+
+/// An entry whose grantor may not pass all of it on.
+fn orphan(acl: &Acl, owner: Oid) -> Option<usize> {
+    let is_orphan =
+        |item: &AclItem| item.grantor != owner && !acl.grantable_by(item.grantor).contains(item.privileges);
+    acl.0.iter().position(is_orphan)
 }
 
 pub(super) fn item(grantee: Oid, grantor: Oid, privileges: Privileges) -> AclItem {

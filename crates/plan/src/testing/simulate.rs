@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::lists::{give, hand_over, item, owned, take};
+use super::lists::{forget, give, hand_over, item, owned, take, take_from};
 use crate::{
     Acl, AclId, Action, Catalog, Contents, Database, DefaultAcl, DefaultChange, DefaultObject, Ident,
     Membership, Oid, PasswordState, Privilege, Privileges, Recipient, Relation, RelationGroup, RelationKind,
-    Role, Schema, Target,
+    Role, Schema, Taken, Target,
 };
+
+/// The superuser that `initdb` made.
+const BOOTSTRAP: Oid = Oid(10);
 
 /// Does to `catalog`, which shows `database`, what a server does when a superuser runs the action.
 ///
@@ -32,23 +35,17 @@ pub fn simulate(catalog: &mut Catalog, database: &Ident, action: &Action) {
         Action::CommentOnDatabase { comment, .. } => database_mut(catalog).comment = Some(comment.clone()),
         Action::AllowConnections { .. } => allow_connections(catalog),
         Action::Grant { target, privileges, to, .. } => {
-            each_acl(
-                catalog,
-                target,
-                None,
-                &mut |acl, grantor, grantee| give(acl, grantor, grantee, *privileges),
-                to,
-            );
+            let change = |acl: &mut Acl, owner, grantee| give(acl, owner, grantee, *privileges);
+            each_acl(catalog, target, &change, to);
         }
-        Action::Revoke { target, privileges, from, grantor, .. } => {
-            let grantor = grantor.as_ref();
-            each_acl(
-                catalog,
-                target,
-                grantor,
-                &mut |acl, grantor, grantee| take(acl, grantor, grantee, *privileges),
-                from,
-            );
+        Action::Revoke { target, privileges, taken, from, grantor, .. } => {
+            let grantor = grantor.as_ref().map(|grantor| oid(catalog, grantor));
+            let change = |acl: &mut Acl, owner: Oid, grantee| {
+                take(acl, owner, (grantor.unwrap_or(owner), grantee), (*privileges, *taken));
+            };
+            each_acl(catalog, target, &change, from);
+            let grantees: Vec<_> = from.iter().map(|from| recipient(catalog, from)).collect();
+            take_columns(contents_if_any(catalog), target, (grantor, &grantees), (*privileges, *taken));
         }
         Action::AlterDefaultPrivileges {
             creators, schemas, object, change, privileges, recipients, ..
@@ -106,6 +103,19 @@ fn create_role(catalog: &mut Catalog, name: &Ident) {
         owned_databases: BTreeSet::new(),
     };
     catalog.roles.insert(oid, role);
+    let admin = catalog.server.admin;
+    if catalog.server.version.major() >= 16 && !catalog.roles[&admin].superuser {
+        // Whoever makes a role without being superuser may administer it, and no more.
+        let (role, member, grantor) = (oid, admin, BOOTSTRAP);
+        catalog.memberships.push(Membership {
+            role,
+            member,
+            grantor,
+            admin: true,
+            inherit: false,
+            set: false,
+        });
+    }
 }
 
 fn next_oid(catalog: &Catalog) -> Oid {
@@ -117,9 +127,22 @@ fn next_oid(catalog: &Catalog) -> Oid {
 
 fn grant_membership(catalog: &mut Catalog, role: &Ident, member: &Ident) {
     let (role, member) = (oid(catalog, role), oid(catalog, member));
-    catalog.memberships.retain(|found| (found.role, found.member) != (role, member));
     let grantor = catalog.server.admin;
-    catalog.memberships.push(Membership { role, member, grantor, admin: true, inherit: true, set: true });
+    let is_row =
+        |found: &&mut Membership| (found.role, found.member, found.grantor) == (role, member, grantor);
+    match catalog.memberships.iter_mut().find(is_row) {
+        Some(present) => (present.inherit, present.set) = (true, true),
+        None => {
+            catalog.memberships.push(Membership {
+                role,
+                member,
+                grantor,
+                admin: false,
+                inherit: true,
+                set: true,
+            });
+        }
+    }
 }
 
 fn drop_role(catalog: &mut Catalog, role: &Ident) {
@@ -186,80 +209,105 @@ fn pg_database_owner(catalog: &mut Catalog) -> Oid {
     oid(catalog, &name)
 }
 
-/// Calls `change` for every list of the target and every recipient, with the grantor that the server would note.
+/// Calls `change` for every list of the target and every recipient, with the owner.
 fn each_acl(
     catalog: &mut Catalog,
     target: &Target,
-    grantor: Option<&Ident>,
-    change: &mut dyn FnMut(&mut Acl, Oid, Oid),
+    change: &dyn Fn(&mut Acl, Oid, Oid),
     recipients: &[Recipient],
 ) {
-    let grantor = grantor.map(|grantor| oid(catalog, grantor));
     let grantees: Vec<_> = recipients.iter().map(|to| recipient(catalog, to)).collect();
-    let apply = |acl: &mut Acl, owner: Oid, change: &mut dyn FnMut(&mut Acl, Oid, Oid)| {
+    let apply = |acl: &mut Acl, owner: Oid| {
         for grantee in &grantees {
-            change(acl, grantor.unwrap_or(owner), *grantee);
+            change(acl, owner, *grantee);
         }
         acl.0.sort_unstable();
     };
     match target {
         Target::Database => {
             let database = database_mut(catalog);
-            apply(&mut database.acl, database.owner, change);
+            apply(&mut database.acl, database.owner);
         }
         Target::Schemas(names) => {
             for oid in schema_oids(catalog, names).into_iter().flatten() {
                 let contents = contents_mut(catalog);
                 let schema = contents.schemas[&oid].clone();
                 let mut acl = contents.acl(schema.acl).clone();
-                apply(&mut acl, schema.owner, change);
+                apply(&mut acl, schema.owner);
                 let id = intern(contents, acl);
                 contents.schemas.get_mut(&oid).expect("just read").acl = id;
             }
         }
         Target::Tables(relations) | Target::Sequences(relations) => {
             for relation in relations {
-                let (group, contents) = take_out(catalog, relation);
+                let (group, contents, is_extensions) = take_out(catalog, relation);
                 let mut acl = contents.acl(group.acl).clone();
-                apply(&mut acl, group.owner, change);
+                apply(&mut acl, group.owner);
                 let acl = intern(contents, acl);
-                put_in(contents, RelationGroup { acl, ..group });
+                let groups = if is_extensions { &mut contents.extensions } else { &mut contents.relations };
+                put_in(groups, RelationGroup { acl, ..group });
             }
         }
-        Target::Columns(relation, columns) => {
-            contents_mut(catalog).columns.retain(|found| {
-                found.relation != *relation
-                    || !columns.contains(&found.column)
-                    || !grantees.contains(&found.item.grantee)
-            });
-        }
+        Target::Columns(..) => (),
     }
 }
 
-fn take_out<'a>(catalog: &'a mut Catalog, relation: &Relation) -> (RelationGroup, &'a mut Contents) {
+/// What REVOKE takes of columns: of those it names, and of all columns of the tables it names.
+fn take_columns(
+    contents: Option<&mut Contents>,
+    target: &Target,
+    (grantor, grantees): (Option<Oid>, &[Oid]),
+    (privileges, taken): (Privileges, Taken),
+) {
+    let Some(contents) = contents else { return };
+    for found in &mut contents.columns {
+        let is_meant = match target {
+            Target::Tables(relations) => relations.iter().any(|one| one.name == found.relation.name),
+            Target::Columns(relation, columns) => {
+                relation.name == found.relation.name && columns.contains(&found.column)
+            }
+            Target::Database | Target::Schemas(_) | Target::Sequences(_) => false,
+        };
+        if is_meant
+            && grantees.contains(&found.item.grantee)
+            && found.item.grantor == grantor.unwrap_or(found.owner)
+        {
+            take_from(&mut found.item, privileges, taken);
+        }
+    }
+    contents.columns.retain(|found| !found.item.privileges.is_empty());
+}
+
+/// The relation alone, and whether it is an extension's.
+fn take_out<'a>(catalog: &'a mut Catalog, relation: &Relation) -> (RelationGroup, &'a mut Contents, bool) {
     let schema = schema_oids(catalog, std::slice::from_ref(&relation.name.schema))[0];
     let contents = contents_mut(catalog);
     let is_sequence = relation.kind == RelationKind::Sequence;
-    let group = contents
-        .relations
+    let is_it = |group: &RelationGroup| {
+        Some(group.schema) == schema
+            && (group.kind == RelationKind::Sequence) == is_sequence
+            && group.names.contains(&relation.name.name)
+    };
+    let is_extensions = contents.extensions.iter().any(is_it);
+    let groups = if is_extensions { &mut contents.extensions } else { &mut contents.relations };
+    let group = groups
         .iter_mut()
-        .filter(|group| Some(group.schema) == schema && (group.kind == RelationKind::Sequence) == is_sequence)
-        .find(|group| group.names.contains(&relation.name.name))
+        .find(|group| is_it(group))
         .unwrap_or_else(|| panic!("relation {relation} does not exist"));
     group.names.retain(|name| *name != relation.name.name);
     let taken = RelationGroup { names: vec![relation.name.name.clone()], ..group.clone() };
-    contents.relations.retain(|group| !group.names.is_empty());
-    (taken, contents)
+    groups.retain(|group| !group.names.is_empty());
+    (taken, contents, is_extensions)
 }
 
-fn put_in(contents: &mut Contents, group: RelationGroup) {
+fn put_in(groups: &mut Vec<RelationGroup>, group: RelationGroup) {
     let alike = |present: &&mut RelationGroup| {
         (present.schema, present.kind, present.owner, present.acl)
             == (group.schema, group.kind, group.owner, group.acl)
     };
-    match contents.relations.iter_mut().find(alike) {
+    match groups.iter_mut().find(alike) {
         Some(present) => present.names.extend(group.names),
-        None => contents.relations.push(group),
+        None => groups.push(group),
     }
 }
 
@@ -288,7 +336,12 @@ fn alter_default(
     let row = contents.defaults.iter_mut().find(|row| is_row(row)).expect("just made");
     match change {
         DefaultChange::Grant => give(&mut row.acl, creator, grantee, privileges),
-        DefaultChange::Revoke => take(&mut row.acl, creator, grantee, privileges),
+        DefaultChange::Revoke => {
+            take(&mut row.acl, creator, (creator, grantee), (privileges, Taken::WithDependents));
+        }
+        DefaultChange::RevokeGrantOption => {
+            take(&mut row.acl, creator, (creator, grantee), (privileges, Taken::GrantOption));
+        }
     }
     contents.defaults.retain(|row| row.acl.0.iter().any(|item| item.grantee != row.creator));
 }
@@ -323,14 +376,24 @@ fn drop_owned(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident)
         );
         databases.remove(place);
     }
-    let forget = |acl: &mut Acl| acl.0.retain(|item| item.grantee != gone && item.grantor != gone);
     if let Some(database) = &mut catalog.database {
-        forget(&mut database.acl);
+        forget(&mut database.acl, database.owner, gone);
     }
     let Some(contents) = catalog.contents.as_mut().filter(|_| is_here) else { return };
-    contents.acls.iter_mut().for_each(forget);
-    contents.columns.retain(|found| found.item.grantee != gone);
-    contents.defaults.iter_mut().for_each(|row| row.acl.0.retain(|item| item.grantee != gone));
+    let without = |acls: &mut Vec<Acl>, id: AclId, owner: Oid| {
+        let mut acl = acls[id.0].clone();
+        forget(&mut acl, owner, gone);
+        acls.push(acl);
+        AclId(acls.len() - 1)
+    };
+    for schema in contents.schemas.values_mut() {
+        schema.acl = without(&mut contents.acls, schema.acl, schema.owner);
+    }
+    for group in contents.relations.iter_mut().chain(&mut contents.extensions) {
+        group.acl = without(&mut contents.acls, group.acl, group.owner);
+    }
+    contents.columns.retain(|found| found.item.grantee != gone && found.item.grantor != gone);
+    contents.defaults.iter_mut().for_each(|row| forget(&mut row.acl, row.creator, gone));
     contents
         .defaults
         .retain(|row| row.creator != gone && row.acl.0.iter().any(|item| item.grantee != row.creator));
@@ -358,6 +421,10 @@ fn role_mut<'a>(catalog: &'a mut Catalog, role: &Ident) -> &'a mut Role {
 
 fn database_mut(catalog: &mut Catalog) -> &mut Database {
     catalog.database.as_mut().expect("the database exists")
+}
+
+fn contents_if_any(catalog: &mut Catalog) -> Option<&mut Contents> {
+    catalog.contents.as_mut()
 }
 
 fn contents_mut(catalog: &mut Catalog) -> &mut Contents {

@@ -1,0 +1,132 @@
+//! What is taken from a role on one object, and by whom: only who gave a privilege takes it back (PostgreSQL manual,
+//! "REVOKE").
+
+use std::borrow::Cow;
+
+use super::view::{Subject, View};
+use crate::{Acl, AclItem, Ident, Oid, Privilege, Privileges, Schema, Taken};
+
+/// An object and who may do what with it.
+#[derive(Clone, Copy)]
+pub(super) struct Object<'a> {
+    pub(super) acl: &'a Acl,
+    /// Its owner before the plan.
+    pub(super) owner: Oid,
+    /// The schema that holds it: whoever revokes must get there.
+    pub(super) schema: Option<(&'a Schema, &'a Acl)>,
+}
+
+/// Something to take from a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Loss {
+    pub(super) privileges: Privileges,
+    pub(super) taken: Taken,
+    pub(super) way: Way,
+}
+
+/// How a privilege can be taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As the one who gave it; `None` is the owner, as whom a superuser and its members revoke anyway.
+    As(Option<Ident>),
+    /// Its giver loses the right to pass it on, and with it everything passed on: only the roles that should not
+    /// have it.
+    From(Ident),
+    /// Not by us.
+    Barred(Ident),
+}
+
+/// The list once the plan has taken what is too much: what was passed on goes with the right to do so. `wanted` says
+/// what a subject keeps.
+pub(super) fn remaining<'a>(
+    view: &View<'_>,
+    object: Object<'a>,
+    wanted: &dyn Fn(&Subject<'_>) -> Privileges,
+) -> Cow<'a, Acl> {
+    let keeps = |oid: Oid| {
+        let is_subject = |subject: &&Subject<'_>| subject.exact && subject.oid == Some(oid);
+        let subject = view.subjects.iter().find(is_subject).map(wanted);
+        subject.or_else(|| view.leavers.contains(&oid).then_some(Privileges::NONE))
+    };
+    let passes_on = |item: &&AclItem| item.grantee != object.owner && !item.grantable.is_empty();
+    if !object.acl.0.iter().filter(passes_on).any(|item| keeps(item.grantee).is_some()) {
+        return Cow::Borrowed(object.acl);
+    }
+    let mut acl = object.acl.clone();
+    for item in acl.0.iter_mut().filter(|item| item.grantee != object.owner) {
+        if let Some(kept) = keeps(item.grantee) {
+            item.privileges = item.privileges.intersection(kept);
+            item.grantable = Privileges::NONE;
+        }
+    }
+    // Who lost the right to pass on may have given that right to others.
+    loop {
+        let before = acl.clone();
+        for item in acl.0.iter_mut().filter(|item| item.grantor != object.owner) {
+            let given = before.grantable_by(item.grantor);
+            item.privileges = item.privileges.intersection(given);
+            item.grantable = item.grantable.intersection(given);
+        }
+        if acl == before {
+            break;
+        }
+    }
+    acl.0.retain(|item| !item.privileges.is_empty());
+    Cow::Owned(acl)
+}
+
+/// What has to be taken of one entry so that no more than `wanted` is left of it. What goes by itself, with the right
+/// of who gave it, is left out.
+pub(super) fn losses(
+    view: &View<'_>,
+    object: Object<'_>,
+    remaining: &Acl,
+    item: &AclItem,
+    wanted: Privileges,
+) -> Vec<Loss> {
+    let stays =
+        if item.grantor == object.owner { item.privileges } else { remaining.grantable_by(item.grantor) };
+    let surplus = item.privileges.without(wanted).intersection(stays);
+    let parts = [
+        (Taken::Privilege, surplus.without(item.grantable)),
+        (Taken::WithDependents, surplus.intersection(item.grantable)),
+        (Taken::GrantOption, item.grantable.intersection(wanted).intersection(stays)),
+    ];
+    let loss = |(taken, privileges): (Taken, Privileges)| {
+        let way = way(view, object, item, privileges);
+        // What its giver loses is the right to give it.
+        let taken = if matches!(way, Way::From(_)) { Taken::GrantOption } else { taken };
+        Loss { privileges, taken, way }
+    };
+    parts.into_iter().filter(|(_, privileges)| !privileges.is_empty()).map(loss).collect()
+}
+
+fn way(view: &View<'_>, object: Object<'_>, item: &AclItem, privileges: Privileges) -> Way {
+    let giver = || view.name(item.grantor).clone();
+    let owner_can = view.can_act_as(object.owner);
+    if item.grantor == object.owner {
+        return if owner_can { Way::As(None) } else { Way::Barred(giver()) };
+    }
+    if view.can_become(item.grantor) && reaches(view, object, item.grantor) {
+        return Way::As(Some(giver()));
+    }
+    let from_owner = object
+        .acl
+        .items_of(item.grantor)
+        .all(|held| held.grantor == object.owner || held.grantable.intersection(privileges).is_empty());
+    let costs_others = object.acl.0.iter().any(|other| {
+        other.grantor == item.grantor
+            && other.grantee != item.grantee
+            && !other.privileges.intersection(privileges).is_empty()
+    });
+    if owner_can && from_owner && !costs_others { Way::From(giver()) } else { Way::Barred(giver()) }
+}
+
+/// Whether the role may use the schema, without which it cannot name what is in it.
+fn reaches(view: &View<'_>, object: Object<'_>, role: Oid) -> bool {
+    let Some((schema, acl)) = object.schema else { return true };
+    let usage = Privileges::of(&[Privilege::Usage]);
+    view.is_superuser(role)
+        || acl.of(Oid::PUBLIC).contains(usage)
+        || view.acts_for(role).iter().any(|oid| *oid == schema.owner || acl.of(*oid).contains(usage))
+}
