@@ -1,14 +1,15 @@
 //! Executes plans: every step under a lock, read again before and after.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use plan::{Action, Desired, Ident, Plan, Refused, Site};
+use plan::{Action, Desired, Ident, Plan, Refused, Relation, Site};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     Error, Sessions,
     error::Verdict,
     introspect::{self, Parts},
+    session::Session,
 };
 
 /// The class of our advisory locks, `PGRV`; its object is 0. All operators use the same.
@@ -16,6 +17,16 @@ const LOCK: i32 = 1_346_851_414;
 
 /// Gives back whatever the session still holds.
 const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
+
+/// How long to wait for a lock while holding others: `deadlock_timeout`, after which a tenant that waits for one of
+/// ours looks for a deadlock and may be the one to lose, is a second.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// The same for changes of ownership, which have to wait for readers.
+const REASSIGN_PATIENCE: Duration = Duration::from_millis(100);
+
+/// The name of the statement that is never run.
+const LOCKS: &str = "postgres_provisioner_locks";
 
 /// How long ended sessions may take to be gone.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -95,18 +106,19 @@ async fn work(
     let site = step[0].site();
     let parts = read_again(sessions, desired, site).await?;
     let fresh = plan::plan(desired, &parts.catalog());
-    if fresh.steps().find(|fresh| fresh[0].site() == site) != Some(step) {
+    if !fresh.steps().find(|fresh| fresh[0].site() == site).is_some_and(|fresh| is_same(fresh, step)) {
         return Ok(End::Stale);
     }
     if let Err(error) = lock_relations(sessions, database, step).await {
-        return match error.code() {
-            Some("55P03" | "42P01" | "3F000") => Ok(End::Stale),
-            _ => judge(sessions, last(step), error),
-        };
+        return if is_race(&error) { Ok(End::Stale) } else { judge(sessions, last(step), error) };
     }
     for action in step {
-        if let Err(error) = perform(sessions, database, action).await {
-            return judge(sessions, action, error);
+        match perform(sessions, database, action).await {
+            Ok(()) => (),
+            Err(error) if error.code() == Some("55P03") && site != Site::Maintenance => {
+                return Ok(End::Stale);
+            }
+            Err(error) => return judge(sessions, action, error),
         }
     }
     let parts = read_again(sessions, desired, site).await?;
@@ -176,18 +188,57 @@ async fn read_again(sessions: &mut Sessions<'_>, desired: &Desired, site: Site<'
     Ok(parts)
 }
 
-/// All tables of the step at once and without waiting: whoever waits for one lock while holding another can stop
-/// a tenant's transaction with a deadlock.
+fn is_same(fresh: &[Action], step: &[Action]) -> bool {
+    fresh.len() == step.len() && fresh.iter().zip(step).all(|(fresh, action)| fresh.is_same_statement(action))
+}
+
+/// All relations of the step, before any of them is changed. Whoever waits for one lock while holding another can
+/// stop a tenant's transaction with a deadlock: tables are locked at once or not at all, and for what cannot be
+/// locked so we wait less than anyone waits before looking for a deadlock.
 async fn lock_relations(sessions: &mut Sessions<'_>, database: &Ident, step: &[Action]) -> Result<(), Error> {
-    let mut relations: Vec<_> = step.iter().flat_map(Action::relations_to_lock).collect();
-    relations.sort_unstable();
-    relations.dedup();
-    if relations.is_empty() {
+    if step[0].site() == Site::Maintenance {
         return Ok(());
     }
-    let names: Vec<_> = relations.iter().map(|relation| format!("ONLY {relation}")).collect();
+    let relations: BTreeSet<_> = step.iter().flat_map(Action::relations).collect();
+    let (tables, others): (Vec<_>, Vec<_>) =
+        relations.into_iter().partition(|relation| relation.kind.is_lockable());
     let session = sessions.session(database).await?;
-    session.execute(format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", names.join(", "))).await
+    let patience = if step.iter().any(takes_exclusive_locks) { REASSIGN_PATIENCE } else { PATIENCE };
+    session.execute(format!("SET LOCAL lock_timeout = '{}ms'", patience.as_millis())).await?;
+    if !tables.is_empty() {
+        let names: Vec<_> = tables.iter().map(|relation| format!("ONLY {relation}")).collect();
+        session.execute(format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", names.join(", "))).await?;
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    session.execute(format!("SAVEPOINT {LOCKS}")).await?;
+    match lock_by_parsing(session, &others).await {
+        Err(error @ Error::Statement { .. }) if !is_race(&error) => {
+            // Views that name each other, for one. Without the lock whoever changes one of these right now may fail.
+            tracing::debug!(%error, %database, "not locked");
+            session.execute(format!("ROLLBACK TO {LOCKS}")).await
+        }
+        answer => answer,
+    }
+}
+
+/// A statement that is parsed locks what it names until the end of the transaction, whatever its kind. It is never
+/// planned or run, so that nothing of what is in there is evaluated and no foreign server is asked.
+async fn lock_by_parsing(session: &mut Session, relations: &[&Relation]) -> Result<(), Error> {
+    let names: Vec<_> = relations.iter().map(ToString::to_string).collect();
+    session.execute(format!("PREPARE {LOCKS} AS SELECT FROM {}", names.join(", "))).await?;
+    session.execute(format!("DEALLOCATE {LOCKS}")).await
+}
+
+/// Somebody has the lock, or the relation or its schema is gone.
+fn is_race(error: &Error) -> bool {
+    matches!(error.code(), Some("55P03" | "42P01" | "3F000"))
+}
+
+/// Whether the action needs relations for itself, and has to wait until those who read them are done.
+fn takes_exclusive_locks(action: &Action) -> bool {
+    matches!(action, Action::ReassignOwned { .. } | Action::SetViewInvoker { .. } | Action::DropOwned { .. })
 }
 
 async fn perform(sessions: &mut Sessions<'_>, database: &Ident, action: &Action) -> Result<(), Error> {

@@ -302,17 +302,24 @@ impl Action {
         }
     }
 
-    /// Tables that must be locked before the action, so that it never collides with someone's DDL.
-    pub fn relations_to_lock(&self) -> impl Iterator<Item = &Relation> {
-        let relations: &[Relation] = match self {
+    /// The relations whose privileges the action changes. They must be locked before, so that it never collides
+    /// with someone's DDL.
+    pub fn relations(&self) -> &[Relation] {
+        match self {
             Self::Grant { target, .. } | Self::Revoke { target, .. } => match target {
-                Target::Tables(relations) => relations,
+                Target::Tables(relations) | Target::Sequences(relations) => relations,
                 Target::Columns(relation, _) => std::slice::from_ref(relation),
-                Target::Database | Target::Schemas(_) | Target::Sequences(_) => &[],
+                Target::Database | Target::Schemas(_) => &[],
             },
             _ => &[],
-        };
-        relations.iter().filter(|relation| relation.kind.is_lockable())
+        }
+    }
+
+    /// Whether the two are the same statement, run as the same role; how it came to be missing may differ.
+    pub fn is_same_statement(&self, other: &Self) -> bool {
+        self.site() == other.site()
+            && self.as_role() == other.as_role()
+            && self.statement() == other.statement()
     }
 
     /// The role whose departure, or loss of what it owns, the action is a part of.

@@ -272,7 +272,8 @@ impl RelationKind {
         }
     }
 
-    /// Whether `LOCK TABLE` on it is safe and allowed (not on a view: that checks the view owner's rights).
+    /// Whether `LOCK TABLE` on it is allowed, and means this relation alone. On a view it checks the rights of the
+    /// view's owner on what is below.
     pub const fn is_lockable(self) -> bool {
         matches!(self, Self::Table | Self::PartitionedTable)
     }

@@ -34,7 +34,7 @@ pub use desired::{
 pub use ident::{Ident, IdentError, Literal, QualifiedName};
 pub use marker::{Claim, Marker, Origin};
 pub use phase::Phase;
-pub use planner::{Plan, plan};
+pub use planner::{MOST_RELATIONS, Plan, plan};
 pub use privilege::{Privilege, Privileges};
 pub use reserved::is_reserved;
 pub use target::{DefaultChange, DefaultObject, Recipient, Target};

@@ -221,20 +221,74 @@ async fn a_pass_that_is_dropped_leaves_no_lock_behind() {
     let place = place(17, Admin::Superuser).await;
     let desired = place.desired();
     place.converge(&desired).await;
-    place.sql("CREATE TABLE public.orders ()").await;
-    // Holds the row of the table's privileges: the GRANT waits for it.
-    let mut other = place.postgres.admin(place.database.as_str()).await;
-    run(&mut other, format!("BEGIN; GRANT TRUNCATE ON public.orders TO {}", place.owner)).await.unwrap();
+    let reader = &place.reader;
+    sql(place.postgres, "postgres", format!("ALTER ROLE {reader} NOLOGIN")).await;
+    // Holds the row of the role: our ALTER ROLE waits for it.
+    let mut other = place.postgres.admin("postgres").await;
+    run(&mut other, format!("BEGIN; ALTER ROLE {reader} CONNECTION LIMIT 5")).await.unwrap();
     let mut sessions = place.sessions();
     let catalog = sessions.read(&desired).await.unwrap();
     let plan = plan::plan(&desired, &catalog);
-    let waiting =
-        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let waiting = format!(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query = 'ALTER ROLE {reader} LOGIN'"
+    );
     tokio::select! {
         applied = sessions.apply(&desired, &plan) => panic!("{applied:?}"),
-        _ = eventually("the GRANT waits", Duration::from_secs(10), async || place.ask(waiting).await) => (),
+        _ = eventually("the statement waits", Duration::from_secs(10), async || {
+            place.ask(&*waiting).await.ok_or("not yet")
+        }) => (),
     }
     drop(sessions);
     run(&mut other, "ROLLBACK").await.unwrap();
     place.converge(&desired).await;
+}
+
+#[tokio::test]
+async fn a_table_that_a_tenant_works_on_is_not_waited_for() {
+    for major in MAJORS {
+        let place = place(major, Admin::Superuser).await;
+        let desired = place.desired();
+        place.converge(&desired).await;
+        let made = "CREATE SCHEMA shop; CREATE TABLE shop.stock (n int); CREATE VIEW shop.few AS SELECT 1; \
+                    CREATE MATERIALIZED VIEW shop.kept AS SELECT 1; CREATE SEQUENCE shop.numbers";
+        place.sql(made).await;
+        for (kind, name) in
+            [("TABLE", "stock"), ("VIEW", "few"), ("MATERIALIZED VIEW", "kept"), ("SEQUENCE", "numbers")]
+        {
+            let mut tenant = place.postgres.admin(place.database.as_str()).await;
+            run(&mut tenant, format!("BEGIN; ALTER {kind} shop.{name} RENAME TO renamed")).await.unwrap();
+            let mut sessions = place.sessions();
+            let catalog = sessions.read(&desired).await.unwrap();
+            let plan = plan::plan(&desired, &catalog);
+            let applied = sessions.apply(&desired, &plan).await.unwrap();
+            assert_eq!(applied.end, End::Stale, "{kind} on {}", place.postgres);
+            run(&mut tenant, "COMMIT").await.unwrap();
+            run(&mut tenant, format!("ALTER {kind} shop.renamed RENAME TO {name}")).await.unwrap();
+        }
+        place.converge(&desired).await;
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_locked_is_granted_all_the_same() {
+    for major in MAJORS {
+        let place = place(major, Admin::Superuser).await;
+        let desired = place.desired();
+        place.converge(&desired).await;
+        // Each of these makes a statement fail that names it.
+        let made = "CREATE TABLE public.base (n int); CREATE VIEW public.a AS SELECT n FROM public.base; \
+                    CREATE VIEW public.b AS SELECT n FROM public.a; \
+                    CREATE OR REPLACE VIEW public.a AS SELECT n FROM public.b; \
+                    CREATE VIEW public.hidden AS SELECT n FROM public.base; \
+                    REVOKE ALL ON public.base FROM OWNER";
+        let made = made.replace("OWNER", &place.owner.to_string());
+        place.sql(format!("SET ROLE {}; {made}", place.owner)).await;
+        for view in ["a", "b", "hidden"] {
+            place.sql(format!("REVOKE ALL ON public.{view} FROM {}", place.reader)).await;
+        }
+        place.converge(&desired).await;
+        let granted =
+            format!("SELECT has_table_privilege('{}', 'public.a', 'SELECT')", place.reader.as_str());
+        assert_eq!(place.ask(granted).await.as_deref(), Some("t"), "on {}", place.postgres);
+    }
 }

@@ -242,7 +242,7 @@ fn push_owner_access(view: &View<'_>, owner: &Ident, acl: &Acl, found: Option<&D
 }
 
 /// What a subject has on the database.
-fn wanted(subject: &Subject<'_>) -> Privileges {
+pub(super) fn wanted(subject: &Subject<'_>) -> Privileges {
     if subject.access.is_some() { ENTER } else { Privileges::NONE }
 }
 

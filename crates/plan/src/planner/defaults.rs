@@ -8,8 +8,8 @@ use super::creators::{Reach, creators};
 use super::relations;
 use super::view::{Subject, View};
 use crate::{
-    Action, Cause, Contents, DefaultAcl, DefaultChange, DefaultObject, Ident, Oid, Privileges, Recipient,
-    Schemas, Withheld,
+    Action, Cause, Contents, DefaultAcl, DefaultChange, DefaultObject, Ident, MOST_ENTRIES, Oid, Privileges,
+    Recipient, Schemas, Withheld,
 };
 
 /// The kinds of objects that a grantee's access speaks of.
@@ -47,15 +47,22 @@ pub(super) fn push_defaults(view: &View<'_>, contents: &Contents, plan: &mut Pla
     let creators = creators(view, contents);
     let found = index(view, contents);
     let mut changes = Changes::default();
+    let mut room = Room::new(view, contents);
     for subject in &view.subjects {
         let wanted = wanted_rows(contents, subject, &creators);
         for (row, privileges) in &wanted {
             let held = kept_globally(&wanted, &found, subject, *row).union(held_in(&found, subject, *row));
             let missing = privileges.without(held);
-            if may_change(view, row.0) {
+            if missing.is_empty() {
+                continue;
+            }
+            if may_change(view, row.0) && held_in(&found, subject, *row).is_empty() && !room.take(*row) {
+                let (role, object) = (subject.name.clone(), format!("{} that {} creates", row.2, row.0));
+                plan.withheld.push(Withheld::ListIsFull { role, object, privileges: missing });
+            } else if may_change(view, row.0) {
                 let cause = cause(view, contents, *row, subject);
                 changes.add((DefaultChange::Grant, row.2, cause, missing), *row, subject);
-            } else if !missing.is_empty() {
+            } else {
                 let object = format!("what {} creates", row.0);
                 let role = Some(subject.name.clone());
                 plan.withheld.push(Withheld::NotPermitted { role, object, privileges: missing });
@@ -190,6 +197,43 @@ fn cause(view: &View<'_>, contents: &Contents, row: Row<'_>, subject: &Subject<'
     let has_entries =
         contents.defaults.iter().any(|row| Some(row.creator) == oid && !row.acl.of(grantee).is_empty());
     if was_here && (is_named || has_entries) { Cause::Missing } else { Cause::Growth }
+}
+
+/// How many more entries fit into lists of default privileges. A new object gets the global entries and those of its
+/// schema: where that is too long, nobody can create anything.
+struct Room<'a> {
+    /// Entries by creator and kind: the global ones and those of each schema.
+    taken: BTreeMap<(&'a Ident, DefaultObject), (usize, BTreeMap<Oid, usize>)>,
+}
+
+impl<'a> Room<'a> {
+    fn new(view: &View<'a>, contents: &'a Contents) -> Self {
+        let mut taken: BTreeMap<_, (usize, BTreeMap<Oid, usize>)> = BTreeMap::new();
+        for row in &contents.defaults {
+            let (global, schemas) = taken.entry((view.name(row.creator), row.object)).or_default();
+            match row.schema {
+                None => *global += row.acl.0.len(),
+                Some(schema) => *schemas.entry(schema).or_default() += row.acl.0.len(),
+            }
+        }
+        Self { taken }
+    }
+
+    /// Takes room for one entry; false where there is none.
+    fn take(&mut self, (creator, schema, object): Row<'a>) -> bool {
+        let (global, schemas) = self.taken.entry((creator, object)).or_default();
+        let longest = match schema {
+            None => schemas.values().max().copied().unwrap_or_default(),
+            Some(schema) => schemas.get(&schema).copied().unwrap_or_default(),
+        };
+        let fits = *global + longest < MOST_ENTRIES;
+        match schema {
+            _ if !fits => (),
+            None => *global += 1,
+            Some(schema) => *schemas.entry(schema).or_default() += 1,
+        }
+        fits
+    }
 }
 
 /// Changes that wait to be put together: subjects first, then creators, then schemas.

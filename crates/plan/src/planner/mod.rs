@@ -5,6 +5,7 @@ mod creators;
 mod database;
 mod defaults;
 mod leaving;
+mod memberships;
 mod relations;
 mod roles;
 mod schemas;
@@ -31,11 +32,25 @@ impl Plan {
         self.actions.is_empty()
     }
 
-    /// Runs of actions that share a site and may share a transaction; what may not stands alone.
+    /// Runs of actions that share a site and may share a transaction; what may not stands alone. A run that names
+    /// more than [`MOST_RELATIONS`] is cut: each one is locked, and the server's table of locks is everybody's.
     pub fn steps(&self) -> impl Iterator<Item = &[Action]> {
-        self.actions.chunk_by(|a, b| a.is_transactional() && b.is_transactional() && a.site() == b.site())
+        let mut relations = 0;
+        self.actions.chunk_by(move |a, b| {
+            let more = b.relations().len();
+            relations = if relations == 0 { a.relations().len() } else { relations } + more;
+            let fits = more == 0 || relations <= MOST_RELATIONS;
+            let continues = a.is_transactional() && b.is_transactional() && a.site() == b.site() && fits;
+            if !continues {
+                relations = 0;
+            }
+            continues
+        })
     }
 }
+
+/// The most relations that one step names.
+pub const MOST_RELATIONS: usize = 1_000;
 
 /// The statements between `desired` and `catalog`. Total and deterministic.
 ///
@@ -47,6 +62,7 @@ pub fn plan(desired: &Desired, catalog: &Catalog) -> Plan {
     roles::push_logins(&view, &mut plan);
     database::push_database(&view, &mut plan);
     leaving::push_leaving(&view, &mut plan);
+    memberships::push_memberships(&view, view.contents(), &mut plan);
     if let Some(contents) = view.contents() {
         leaving::push_downgrades(&view, &mut plan);
         schemas::push_public(&view, contents, &mut plan);

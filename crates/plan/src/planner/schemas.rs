@@ -82,7 +82,7 @@ pub(super) fn push_schemas(view: &View<'_>, contents: &Contents, plan: &mut Plan
     push_pending(view, contents, plan);
 }
 
-fn wanted_in(subject: &Subject<'_>, schema: &Ident) -> Privileges {
+pub(super) fn wanted_in(subject: &Subject<'_>, schema: &Ident) -> Privileges {
     if subject.schemas.includes(schema) { wanted(subject.access) } else { Privileges::NONE }
 }
 

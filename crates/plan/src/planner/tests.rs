@@ -810,3 +810,176 @@ fn default_privileges_given_by_hand_are_revoked() {
         "#]],
     );
 }
+
+#[test]
+fn a_membership_that_gives_more_is_reported_and_left_alone() {
+    let wanted = desired(&["reader read", "writer readwrite"]);
+    let builder = Builder::provisioned(17, &wanted)
+        .table("public", "orders", "owner")
+        .role("nothing_more")
+        .role("auditors")
+        .role("pg_read_all_data")
+        .run(&by_hand(Privilege::Select, table("public", "orders"), "nothing_more"))
+        .run(&by_hand(Privilege::Delete, table("public", "orders"), "auditors"))
+        .member("reader", "nothing_more")
+        .member("nothing_more", "auditors")
+        .member("writer", "auditors")
+        .member("owner", "pg_read_all_data");
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        -- "owner" is a member of "pg_read_all_data", which has rights on the whole server; REVOKE "pg_read_all_data" FROM "owner" if that is not wanted
+        -- "reader" is a member of "nothing_more", which has DELETE on public.orders; REVOKE "nothing_more" FROM "reader" if that is not wanted
+    "#]],
+    );
+}
+
+#[test]
+fn a_list_of_privileges_is_not_made_longer_than_a_row_can_hold() {
+    let wanted = desired(&["reader read", "writer readwrite"]);
+    let mut builder = Builder::provisioned(17, &desired(&[])).table("public", "orders", "owner");
+    for number in 0..1_897 {
+        builder = builder.role(&format!("other{number}"));
+    }
+    let others: Vec<_> = (0..1_897).map(|number| Recipient::Role(ident(&format!("other{number}")))).collect();
+    let builder = builder.run(&Action::Grant {
+        database: ident("app"),
+        target: table("public", "orders"),
+        privileges: Privileges::READ,
+        to: others.clone(),
+        cause: Cause::Missing,
+    });
+    assert_eq!(plan(&wanted, &builder.catalog).withheld, []);
+    // Another table of the same owner is as far from the limit as before.
+    let builder = builder
+        .role("last")
+        .run(&by_hand(Privilege::Select, table("public", "orders"), "last"))
+        .table("public", "items", "owner")
+        .run(&Action::AlterDefaultPrivileges {
+            database: ident("app"),
+            creators: vec![ident("owner")],
+            schemas: vec![ident("public")],
+            object: DefaultObject::Tables,
+            change: crate::DefaultChange::Grant,
+            privileges: Privileges::READ,
+            recipients: [others, vec![Recipient::Role(ident("last"))]].concat(),
+            cause: Cause::Missing,
+        });
+    let withheld: Vec<_> = plan(&wanted, &builder.catalog).withheld.iter().map(ToString::to_string).collect();
+    expect![[r#""writer" has no SELECT, INSERT, UPDATE, DELETE on public.orders: its list of privileges is as long as PostgreSQL can store it (1900 entries are the limit here); let users share roles"#]].assert_eq(&withheld.join("\n"));
+    converge(&wanted, &mut builder.catalog.clone());
+}
+
+#[test]
+fn an_admin_without_the_attributes_is_told_which_it_needs() {
+    let wanted = desired(&["reader read"]);
+    let no_roles = Builder::server(17).limited().with_role("admin", |role| role.create_role = false);
+    check(
+        &wanted,
+        &no_roles,
+        expect![[r#"
+        -- role "owner" is not touched: the admin role "admin" needs CREATEROLE: ALTER ROLE "admin" CREATEROLE
+        -- role "reader" is not touched: the admin role "admin" needs CREATEROLE: ALTER ROLE "admin" CREATEROLE
+        -- database "app" is not touched: its owner role may not be used
+    "#]],
+    );
+    let no_databases = Builder::server(17).limited().with_role("admin", |role| role.create_db = false);
+    check(
+        &wanted,
+        &no_databases,
+        expect![[r#"
+        -- database "app" is not touched: the admin role "admin" needs CREATEDB: ALTER ROLE "admin" CREATEDB
+    "#]],
+    );
+}
+
+#[test]
+fn from_16_on_an_admin_needs_the_admin_option_on_what_it_changes() {
+    let wanted = desired(&["reader read"]);
+    for (major, expected) in [
+        (
+            15,
+            expect![[r#"
+        ALTER ROLE "reader" LOGIN
+    "#]],
+        ),
+        (
+            16,
+            expect![[r#"
+        -- role "reader" is not touched: the admin role "admin" needs the ADMIN option on it: GRANT "reader" TO "admin" WITH ADMIN OPTION
+    "#]],
+        ),
+    ] {
+        let mut builder = Builder::provisioned(major, &wanted).limited();
+        // Somebody gave it the rights and not the option.
+        let admin = builder.oid("admin");
+        for role in ["owner", "reader"] {
+            let role = builder.oid(role);
+            let given = crate::Membership {
+                role,
+                member: admin,
+                grantor: Oid(10),
+                admin: false,
+                inherit: true,
+                set: true,
+            };
+            builder.catalog.memberships.push(given);
+        }
+        let builder = builder.with_role("reader", |role| role.login = false);
+        check(&wanted, &builder, expected);
+    }
+}
+
+#[test]
+fn a_membership_without_set_is_completed() {
+    let wanted = desired(&[]);
+    let mut builder = Builder::server(16).limited();
+    converge(&wanted, &mut builder.catalog);
+    let admin = builder.catalog.server.admin;
+    for found in builder.catalog.memberships.iter_mut().filter(|found| found.grantor == admin) {
+        found.set = false;
+    }
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        GRANT "owner" TO "admin" WITH INHERIT TRUE, SET TRUE
+    "#]],
+    );
+}
+
+#[test]
+fn what_a_role_has_on_an_extensions_relation_is_surplus() {
+    let wanted = desired(&["reader read"]);
+    let mut builder = Builder::provisioned(17, &wanted).table("public", "statements", "postgres");
+    let contents = builder.catalog.contents.as_mut().unwrap();
+    let group = contents.relations.pop().unwrap();
+    contents.extensions.push(group);
+    check(&wanted, &builder, expect![[r#""#]]);
+    let builder = builder.run(&by_hand(Privilege::Select, table("public", "statements"), "reader"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        REVOKE SELECT ON TABLE "public"."statements" FROM "reader"
+    "#]],
+    );
+}
+
+#[test]
+fn a_step_does_not_lock_more_than_its_share_of_relations() {
+    let wanted = desired(&["reader read public"]);
+    let mut builder = Builder::provisioned(17, &wanted);
+    let oid = builder.catalog.contents.as_ref().unwrap().schemas.keys().next().copied().unwrap();
+    let owner = builder.oid("owner");
+    let contents = builder.catalog.contents.as_mut().unwrap();
+    let acl = crate::AclId(contents.acls.len());
+    contents.acls.push(crate::Acl::default());
+    let names = (0..2_300).map(|number| ident(&format!("t{number:04}"))).collect();
+    let kind = RelationKind::Table;
+    contents.relations.push(crate::RelationGroup { schema: oid, kind, owner, acl, names });
+    let found = plan(&wanted, &builder.catalog);
+    let relations = |step: &[Action]| step.iter().map(|action| action.relations().len()).sum::<usize>();
+    assert_eq!(found.steps().map(relations).collect::<Vec<_>>(), [1_000, 1_000, 300]);
+}

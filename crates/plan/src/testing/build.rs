@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::simulate;
 use crate::{
     Access, Acl, AclId, AclItem, Action, Catalog, Claim, Contents, Desired, Grantee, Ident, Login, Managed,
-    Marker, Oid, Origin, PasswordState, Privilege, Privileges, Prune, RelationGroup, RelationKind, Role,
-    Schema, Schemas, Server, ServerVersion, Verifier,
+    Marker, Membership, Oid, Origin, PasswordState, Privilege, Privileges, Prune, RelationGroup,
+    RelationKind, Role, Schema, Schemas, Server, ServerVersion, Verifier,
 };
 
 /// A name.
@@ -190,6 +190,22 @@ impl Builder {
         let admin = Oid(16_380);
         self.catalog.roles.insert(admin, Role { create_role: true, create_db: true, ..role("admin") });
         self.catalog.server.admin = admin;
+        self
+    }
+
+    /// Makes a role a member of another, as a superuser does.
+    #[must_use]
+    #[track_caller]
+    pub fn member(mut self, member: &str, role: &str) -> Self {
+        let (member, role) = (self.oid(member), self.oid(role));
+        self.catalog.memberships.push(Membership {
+            role,
+            member,
+            grantor: Oid(10),
+            admin: false,
+            inherit: true,
+            set: true,
+        });
         self
     }
 
