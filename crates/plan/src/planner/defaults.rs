@@ -202,15 +202,22 @@ fn cause(view: &View<'_>, contents: &Contents, row: Row<'_>, subject: &Subject<'
 /// How many more entries fit into lists of default privileges. A new object gets the global entries and those of its
 /// schema: where that is too long, nobody can create anything.
 struct Room<'a> {
-    /// Entries by creator and kind: the global ones and those of each schema.
-    taken: BTreeMap<(&'a Ident, DefaultObject), (usize, BTreeMap<Oid, usize>)>,
+    /// Entries by creator and kind.
+    taken: BTreeMap<(&'a Ident, DefaultObject), Entries>,
+}
+
+/// How many entries there are: globally, and in each schema.
+#[derive(Default)]
+struct Entries {
+    global: usize,
+    schemas: BTreeMap<Oid, usize>,
 }
 
 impl<'a> Room<'a> {
     fn new(view: &View<'a>, contents: &'a Contents) -> Self {
-        let mut taken: BTreeMap<_, (usize, BTreeMap<Oid, usize>)> = BTreeMap::new();
+        let mut taken: BTreeMap<_, Entries> = BTreeMap::new();
         for row in &contents.defaults {
-            let (global, schemas) = taken.entry((view.name(row.creator), row.object)).or_default();
+            let Entries { global, schemas } = taken.entry((view.name(row.creator), row.object)).or_default();
             match row.schema {
                 None => *global += row.acl.0.len(),
                 Some(schema) => *schemas.entry(schema).or_default() += row.acl.0.len(),
@@ -221,7 +228,7 @@ impl<'a> Room<'a> {
 
     /// Takes room for one entry; false where there is none.
     fn take(&mut self, (creator, schema, object): Row<'a>) -> bool {
-        let (global, schemas) = self.taken.entry((creator, object)).or_default();
+        let Entries { global, schemas } = self.taken.entry((creator, object)).or_default();
         let longest = match schema {
             None => schemas.values().max().copied().unwrap_or_default(),
             Some(schema) => schemas.get(&schema).copied().unwrap_or_default(),

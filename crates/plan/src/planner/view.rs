@@ -119,7 +119,8 @@ impl<'a> View<'a> {
     /// Whether the admin role lacks a membership that it needs to act in the role's name.
     pub(super) fn needs_membership(&self, oid: Oid) -> bool {
         let now = &self.standing;
-        !now.superuser && !(now.inherits.contains(&oid) && now.becomes.contains(&oid))
+        let is_member = now.inherits.contains(&oid) && now.becomes.contains(&oid);
+        !now.superuser && !is_member
     }
 
     /// The role and those whose rights it has, as far as the catalog tells.

@@ -6,6 +6,7 @@
 
 mod build;
 mod lists;
+mod privileges;
 mod simulate;
 
 pub use build::{Builder, claim, desired, ident, login, verifier};

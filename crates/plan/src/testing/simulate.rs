@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::lists::{forget, give, hand_over, item, owned, take, take_from};
+use super::lists::{forget, give, hand_over, item, take};
+use super::privileges::{alter_default, each_acl, take_columns};
 use crate::{
-    Acl, AclId, Action, Catalog, Contents, Database, DefaultAcl, DefaultChange, DefaultObject, Ident,
-    Membership, Oid, PasswordState, Privilege, Privileges, Recipient, Relation, RelationGroup, RelationKind,
-    Role, Schema, Taken, Target,
+    Acl, AclId, Action, Catalog, Contents, Database, Ident, Membership, Oid, PasswordState, Privilege,
+    Privileges, Recipient, Role, Schema,
 };
 
 /// The superuser that `initdb` made.
@@ -209,143 +209,6 @@ fn pg_database_owner(catalog: &mut Catalog) -> Oid {
     oid(catalog, &name)
 }
 
-/// Calls `change` for every list of the target and every recipient, with the owner.
-fn each_acl(
-    catalog: &mut Catalog,
-    target: &Target,
-    change: &dyn Fn(&mut Acl, Oid, Oid),
-    recipients: &[Recipient],
-) {
-    let grantees: Vec<_> = recipients.iter().map(|to| recipient(catalog, to)).collect();
-    let apply = |acl: &mut Acl, owner: Oid| {
-        for grantee in &grantees {
-            change(acl, owner, *grantee);
-        }
-        acl.0.sort_unstable();
-    };
-    match target {
-        Target::Database => {
-            let database = database_mut(catalog);
-            apply(&mut database.acl, database.owner);
-        }
-        Target::Schemas(names) => {
-            for oid in schema_oids(catalog, names).into_iter().flatten() {
-                let contents = contents_mut(catalog);
-                let schema = contents.schemas[&oid].clone();
-                let mut acl = contents.acl(schema.acl).clone();
-                apply(&mut acl, schema.owner);
-                let id = intern(contents, acl);
-                contents.schemas.get_mut(&oid).expect("just read").acl = id;
-            }
-        }
-        Target::Tables(relations) | Target::Sequences(relations) => {
-            for relation in relations {
-                let (group, contents, is_extensions) = take_out(catalog, relation);
-                let mut acl = contents.acl(group.acl).clone();
-                apply(&mut acl, group.owner);
-                let acl = intern(contents, acl);
-                let groups = if is_extensions { &mut contents.extensions } else { &mut contents.relations };
-                put_in(groups, RelationGroup { acl, ..group });
-            }
-        }
-        Target::Columns(..) => (),
-    }
-}
-
-/// What REVOKE takes of columns: of those it names, and of all columns of the tables it names.
-fn take_columns(
-    contents: Option<&mut Contents>,
-    target: &Target,
-    (grantor, grantees): (Option<Oid>, &[Oid]),
-    (privileges, taken): (Privileges, Taken),
-) {
-    let Some(contents) = contents else { return };
-    for found in &mut contents.columns {
-        let is_meant = match target {
-            Target::Tables(relations) => relations.iter().any(|one| one.name == found.relation.name),
-            Target::Columns(relation, columns) => {
-                relation.name == found.relation.name && columns.contains(&found.column)
-            }
-            Target::Database | Target::Schemas(_) | Target::Sequences(_) => false,
-        };
-        if is_meant
-            && grantees.contains(&found.item.grantee)
-            && found.item.grantor == grantor.unwrap_or(found.owner)
-        {
-            take_from(&mut found.item, privileges, taken);
-        }
-    }
-    contents.columns.retain(|found| !found.item.privileges.is_empty());
-}
-
-/// The relation alone, and whether it is an extension's.
-fn take_out<'a>(catalog: &'a mut Catalog, relation: &Relation) -> (RelationGroup, &'a mut Contents, bool) {
-    let schema = schema_oids(catalog, std::slice::from_ref(&relation.name.schema))[0];
-    let contents = contents_mut(catalog);
-    let is_sequence = relation.kind == RelationKind::Sequence;
-    let is_it = |group: &RelationGroup| {
-        Some(group.schema) == schema
-            && (group.kind == RelationKind::Sequence) == is_sequence
-            && group.names.contains(&relation.name.name)
-    };
-    let is_extensions = contents.extensions.iter().any(is_it);
-    let groups = if is_extensions { &mut contents.extensions } else { &mut contents.relations };
-    let group = groups
-        .iter_mut()
-        .find(|group| is_it(group))
-        .unwrap_or_else(|| panic!("relation {relation} does not exist"));
-    group.names.retain(|name| *name != relation.name.name);
-    let taken = RelationGroup { names: vec![relation.name.name.clone()], ..group.clone() };
-    groups.retain(|group| !group.names.is_empty());
-    (taken, contents, is_extensions)
-}
-
-fn put_in(groups: &mut Vec<RelationGroup>, group: RelationGroup) {
-    let alike = |present: &&mut RelationGroup| {
-        (present.schema, present.kind, present.owner, present.acl)
-            == (group.schema, group.kind, group.owner, group.acl)
-    };
-    match groups.iter_mut().find(alike) {
-        Some(present) => present.names.extend(group.names),
-        None => groups.push(group),
-    }
-}
-
-fn intern(contents: &mut Contents, acl: Acl) -> AclId {
-    let present = contents.acls.iter().position(|present| *present == acl);
-    AclId(present.unwrap_or_else(|| {
-        contents.acls.push(acl);
-        contents.acls.len() - 1
-    }))
-}
-
-fn alter_default(
-    contents: &mut Contents,
-    (creator, schema, object): (Oid, Option<Oid>, DefaultObject),
-    change: DefaultChange,
-    grantee: Oid,
-    privileges: Privileges,
-) {
-    let is_row = |row: &DefaultAcl| (row.creator, row.schema, row.object) == (creator, schema, object);
-    if !contents.defaults.iter().any(is_row) {
-        // A global entry replaces the built-in default, and begins as that.
-        let own = item(creator, creator, owned(object));
-        let acl = Acl(schema.is_none().then_some(own).into_iter().collect());
-        contents.defaults.push(DefaultAcl { creator, schema, object, acl });
-    }
-    let row = contents.defaults.iter_mut().find(|row| is_row(row)).expect("just made");
-    match change {
-        DefaultChange::Grant => give(&mut row.acl, creator, grantee, privileges),
-        DefaultChange::Revoke => {
-            take(&mut row.acl, creator, (creator, grantee), (privileges, Taken::WithDependents));
-        }
-        DefaultChange::RevokeGrantOption => {
-            take(&mut row.acl, creator, (creator, grantee), (privileges, Taken::GrantOption));
-        }
-    }
-    contents.defaults.retain(|row| row.acl.0.iter().any(|item| item.grantee != row.creator));
-}
-
 fn reassign(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident, to: &Ident) {
     let (before, after) = (oid(catalog, role), oid(catalog, to));
     if let Some(found) = catalog.dependencies.get_mut(&before).and_then(|databases| databases.get_mut(place))
@@ -406,7 +269,7 @@ fn handed_over(acls: &mut Vec<Acl>, id: AclId, before: Oid, after: Oid) -> AclId
     AclId(acls.len() - 1)
 }
 
-fn recipient(catalog: &Catalog, to: &Recipient) -> Oid {
+pub(super) fn recipient(catalog: &Catalog, to: &Recipient) -> Oid {
     to.role().map_or(Oid::PUBLIC, |role| oid(catalog, role))
 }
 
@@ -419,7 +282,7 @@ fn role_mut<'a>(catalog: &'a mut Catalog, role: &Ident) -> &'a mut Role {
     catalog.roles.get_mut(&oid).expect("just found")
 }
 
-fn database_mut(catalog: &mut Catalog) -> &mut Database {
+pub(super) fn database_mut(catalog: &mut Catalog) -> &mut Database {
     catalog.database.as_mut().expect("the database exists")
 }
 
@@ -427,7 +290,7 @@ fn contents_if_any(catalog: &mut Catalog) -> Option<&mut Contents> {
     catalog.contents.as_mut()
 }
 
-fn contents_mut(catalog: &mut Catalog) -> &mut Contents {
+pub(super) fn contents_mut(catalog: &mut Catalog) -> &mut Contents {
     catalog.contents.as_mut().expect("the database can be entered")
 }
 
@@ -441,7 +304,7 @@ fn dependencies_mut<'a>(
 }
 
 /// The numbers of these schemas; one `None` for no schema, which means all.
-fn schema_oids(catalog: &Catalog, names: &[Ident]) -> Vec<Option<Oid>> {
+pub(super) fn schema_oids(catalog: &Catalog, names: &[Ident]) -> Vec<Option<Oid>> {
     if names.is_empty() {
         return vec![None];
     }
