@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use plan::{Action, Desired, Ident, Plan, Refused, Relation, Site};
+use plan::{Action, Desired, Ident, Plan, QualifiedName, Refused, Relation, Site};
+use sqlx::types::Json;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -14,6 +15,9 @@ use crate::{
 
 /// The class of our advisory locks, `PGRV`; its object is 0. All operators use the same.
 const LOCK: i32 = 1_346_851_414;
+
+/// The SQLSTATE of a lock that somebody else has.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Gives back whatever the session still holds.
 const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
@@ -50,6 +54,9 @@ pub enum End {
     Complete,
     /// What is there changed since it was read: plan again.
     Stale,
+    /// Somebody else has these relations for itself: plan again, with them in
+    /// [`Desired::busy`](plan::Desired::busy) if that goes on.
+    Busy(BTreeSet<QualifiedName>),
     /// The server refused one statement for good; its transaction was rolled back. Plan again with it in
     /// [`Desired::refused`](plan::Desired::refused).
     Refused(Refused),
@@ -95,7 +102,23 @@ async fn transaction(sessions: &mut Sessions<'_>, desired: &Desired, step: &[Act
     }
     session.execute("ROLLBACK").await?;
     sessions.set = set;
-    Ok(end)
+    match end {
+        End::Busy(_) => who_is_busy(sessions, &database, step).await,
+        end => Ok(end),
+    }
+}
+
+/// Which of the step's relations somebody has for itself; all may be free by now.
+async fn who_is_busy(sessions: &mut Sessions<'_>, database: &Ident, step: &[Action]) -> Result<End, Error> {
+    let query = sqlx::query_scalar(include_str!("introspect/busy.sql"));
+    let found = sessions.session(database).await?.scalars::<Json<(String, String)>>(query).await?;
+    let found: BTreeSet<_> = found.into_iter().map(|Json(name)| name).collect();
+    let relations = step.iter().flat_map(Action::relations).map(|relation| &relation.name);
+    let is_busy = |name: &&QualifiedName| {
+        found.contains(&(name.schema.as_str().to_owned(), name.name.as_str().to_owned()))
+    };
+    let busy: BTreeSet<_> = relations.filter(is_busy).cloned().collect();
+    Ok(if busy.is_empty() { End::Stale } else { End::Busy(busy) })
 }
 
 async fn work(
@@ -110,13 +133,18 @@ async fn work(
         return Ok(End::Stale);
     }
     if let Err(error) = lock_relations(sessions, database, step).await {
-        return if is_race(&error) { Ok(End::Stale) } else { judge(sessions, last(step), error) };
+        return match error.code() {
+            Some(LOCK_NOT_AVAILABLE) => Ok(End::Busy(BTreeSet::new())),
+            _ if is_race(&error) => Ok(End::Stale),
+            _ => judge(sessions, last(step), error),
+        };
     }
     for action in step {
         match perform(sessions, database, action).await {
             Ok(()) => (),
-            Err(error) if error.code() == Some("55P03") && site != Site::Maintenance => {
-                return Ok(End::Stale);
+            // Somebody uses what is to change hands, or changes the same rows.
+            Err(error) if error.code() == Some(LOCK_NOT_AVAILABLE) && site != Site::Maintenance => {
+                return Ok(moved(sessions, action, &error));
             }
             Err(error) => return judge(sessions, action, error),
         }
@@ -142,7 +170,7 @@ async fn begin(sessions: &mut Sessions<'_>, database: &Ident) -> Result<(), Erro
     session.settle().await?;
     session.execute("BEGIN").await?;
     match session.execute(format!("SELECT pg_catalog.pg_advisory_xact_lock({LOCK}, 0)")).await {
-        Err(error) if error.code() == Some("55P03") => {
+        Err(error) if error.code() == Some(LOCK_NOT_AVAILABLE) => {
             session.execute("ROLLBACK").await?;
             go_on_without_lock(sessions, database).await?;
             sessions.session(database).await?.execute("BEGIN").await
@@ -263,7 +291,9 @@ async fn alone(sessions: &mut Sessions<'_>, action: &Action) -> Result<End, Erro
     session.settle().await?;
     let lock = session.execute(format!("SELECT pg_catalog.pg_advisory_lock({LOCK}, 0)")).await;
     match lock {
-        Err(error) if error.code() == Some("55P03") => go_on_without_lock(sessions, &maintenance).await?,
+        Err(error) if error.code() == Some(LOCK_NOT_AVAILABLE) => {
+            go_on_without_lock(sessions, &maintenance).await?;
+        }
         lock => lock?,
     }
     let session = sessions.session(&maintenance).await?;
@@ -302,15 +332,23 @@ async fn wait_until_gone(
 fn judge(sessions: &mut Sessions<'_>, action: &Action, error: Error) -> Result<End, Error> {
     match error.verdict() {
         Verdict::Later => Err(error),
-        Verdict::Moved if !sessions.moved.contains(action) => {
-            tracing::debug!(%action, %error, "something changed in between");
-            sessions.moved.push(action.clone());
-            Ok(End::Stale)
-        }
-        Verdict::Moved | Verdict::Never => {
-            Ok(End::Refused(Refused { action: action.clone(), message: error.to_string() }))
-        }
+        Verdict::Moved => Ok(moved(sessions, action, &error)),
+        Verdict::Never => Ok(refused(action, &error)),
     }
+}
+
+/// The first time it is a coincidence.
+fn moved(sessions: &mut Sessions<'_>, action: &Action, error: &Error) -> End {
+    if sessions.moved.contains(action) {
+        return refused(action, error);
+    }
+    tracing::debug!(%action, %error, "something changed in between");
+    sessions.moved.push(action.clone());
+    End::Stale
+}
+
+fn refused(action: &Action, error: &Error) -> End {
+    End::Refused(Refused { action: action.clone(), message: error.to_string() })
 }
 
 fn database(sessions: &Sessions<'_>, site: Site<'_>) -> Ident {

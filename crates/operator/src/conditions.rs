@@ -200,6 +200,9 @@ reasons! {
     PrivilegesKept, Class::Withheld,
         "More is granted than was asked for, and left so because the operator found it like that.",
         "Set `prune: true` to have it revoked, or revoke it yourself.";
+    RelationBusy, Class::Withheld,
+        "Another session has a relation for itself, such as an ALTER TABLE that is not committed. The rest was done.",
+        "It is tried again within seconds. Look in pg_locks if it does not end.";
     MembershipKept, Class::Withheld,
         "The role is a member of another one that gives it more than was asked for. Memberships are not revoked.",
         "Revoke the membership if it is not wanted; the message has the statement.";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use exec::Server;
+use plan::{Catalog, Role};
 use tokio::sync::Semaphore;
 
 use crate::backoff::Backoffs;
@@ -29,6 +30,16 @@ pub struct Servers {
     pub backoffs: Backoffs<(Address, String)>,
     gates: Mutex<BTreeMap<Address, Arc<Gate>>>,
     named: Mutex<BTreeMap<(String, ObjectName), Named>>,
+    /// What was said last of a server and its admin role.
+    introduced: Mutex<BTreeMap<(Address, String), Introduction>>,
+}
+
+/// What the operator may do on a server, as it is said at first sight and when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Introduction {
+    version: u32,
+    encrypted: bool,
+    rank: &'static str,
 }
 
 /// A server and the version of the Secret that it was made from.
@@ -49,6 +60,29 @@ impl Servers {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Gate { budget: Semaphore::new(BUDGET), shared_objects: Semaphore::new(1) });
         gates.entry(address.clone()).or_insert_with(new).clone()
+    }
+
+    /// Says what kind of server this is and what the admin role may do there, unless that was said before.
+    pub fn introduce(&self, server: &Server, catalog: &Catalog) {
+        let admin = &catalog.roles[&catalog.server.admin];
+        let found = Introduction {
+            version: catalog.server.version.0,
+            encrypted: catalog.server.encrypted,
+            rank: rank(admin),
+        };
+        let mut introduced = self.introduced.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = introduced.insert(backoff_key(server), found.clone());
+        if before.as_ref() != Some(&found) {
+            let (major, minor) = (found.version / 10_000, found.version % 10_000);
+            tracing::info!(
+                server = %Address::of(server),
+                version = format!("{major}.{minor}"),
+                encrypted = found.encrypted,
+                admin = admin.name.as_str(),
+                "{}",
+                found.rank
+            );
+        }
     }
 
     /// The server that was made from this version of a Secret. One without version is not kept.
@@ -72,6 +106,20 @@ impl Servers {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert((host.to_owned(), secret.clone()), entry);
+    }
+}
+
+/// What the admin role may do.
+const fn rank(admin: &Role) -> &'static str {
+    match (admin.superuser, admin.create_role, admin.create_db) {
+        (true, ..) => "the admin role is a superuser",
+        (false, true, true) => {
+            "the admin role has CREATEROLE and CREATEDB: passwords are compared by logging in, and what belongs to \
+             superusers is left alone"
+        }
+        (false, true, false) => "the admin role lacks CREATEDB: it makes users of databases that are there",
+        (false, false, true) => "the admin role lacks CREATEROLE: it can make no roles",
+        (false, false, false) => "the admin role has neither CREATEROLE nor CREATEDB: it can make nothing",
     }
 }
 

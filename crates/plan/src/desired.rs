@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Action, Claim, Ident, Marker, Oid, Origin, Verifier};
+use crate::{Action, Claim, Ident, Marker, Oid, Origin, QualifiedName, Verifier};
 
 /// The wanted state of one database and of the roles that have to do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Desired {
     pub leaving: BTreeMap<Ident, Leaving>,
     /// Statements that the server refused in an earlier round: they are withheld.
     pub refused: Vec<Refused>,
+    /// Relations that somebody else is at work on: what they lack is withheld for now, so that one of them does not
+    /// hold up the others.
+    pub busy: BTreeSet<QualifiedName>,
 }
 
 /// What is wanted of the database itself.

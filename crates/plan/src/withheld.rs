@@ -71,6 +71,13 @@ pub enum Withheld {
         /// The privileges.
         privileges: Privileges,
     },
+    /// Somebody else is at work on the object.
+    Busy {
+        /// The grantee that waits.
+        role: Ident,
+        /// The objects, in words.
+        object: String,
+    },
     /// The role is a member of another one that gives it more than was asked for. Memberships are not revoked.
     MembershipKept {
         /// The member.
@@ -114,6 +121,7 @@ impl Withheld {
             Self::Role { role, .. }
             | Self::SchemaPending { role, .. }
             | Self::ListIsFull { role, .. }
+            | Self::Busy { role, .. }
             | Self::MembershipKept { role, .. }
             | Self::CannotLeave { role, .. } => Some(role),
             Self::NotPermitted { role, .. } | Self::PrivilegesKept { role, .. } => role.as_ref(),
@@ -151,6 +159,12 @@ impl fmt::Display for Withheld {
                 "{role} has no {privileges} on {object}: its list of privileges is as long as PostgreSQL can store \
                  it ({MOST_ENTRIES} entries are the limit here); let users share roles"
             ),
+            Self::Busy { role, object } => {
+                write!(
+                    f,
+                    "another session is at work on {object}: what {role} lacks there, or has too much, waits"
+                )
+            }
             Self::MembershipKept { role, granted, gives } => {
                 write!(
                     f,

@@ -1,9 +1,9 @@
 //! Plans on real servers.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use exec::{Applied, End};
-use plan::{Action, Desired, Disposition, Ident, Leaving, Refused, testing::ident};
+use plan::{Action, Desired, Disposition, Ident, Leaving, QualifiedName, Refused, Withheld, testing::ident};
 use testbed::{
     eventually,
     postgres::{fetch_text, run},
@@ -249,6 +249,7 @@ async fn a_table_that_a_tenant_works_on_is_not_waited_for() {
         let place = place(major, Admin::Superuser).await;
         let desired = place.desired();
         place.converge(&desired).await;
+        // Nobody's default privileges cover them.
         let made = "CREATE SCHEMA shop; CREATE TABLE shop.stock (n int); CREATE VIEW shop.few AS SELECT 1; \
                     CREATE MATERIALIZED VIEW shop.kept AS SELECT 1; CREATE SEQUENCE shop.numbers";
         place.sql(made).await;
@@ -261,9 +262,28 @@ async fn a_table_that_a_tenant_works_on_is_not_waited_for() {
             let catalog = sessions.read(&desired).await.unwrap();
             let plan = plan::plan(&desired, &catalog);
             let applied = sessions.apply(&desired, &plan).await.unwrap();
-            assert_eq!(applied.end, End::Stale, "{kind} on {}", place.postgres);
+            let busy: BTreeSet<_> = [QualifiedName { schema: ident("shop"), name: ident(name) }].into();
+            assert_eq!(applied.end, End::Busy(busy.clone()), "{kind} on {}", place.postgres);
+            // The others are not held up.
+            let desired = Desired { busy, ..place.desired() };
+            let catalog = sessions.read(&desired).await.unwrap();
+            let plan = plan::plan(&desired, &catalog);
+            assert!(matches!(plan.withheld[..], [Withheld::Busy { .. }, ..]), "{:?}", plan.withheld);
+            let applied = sessions.apply(&desired, &plan).await.unwrap();
+            assert_eq!(applied.end, End::Complete, "{kind} on {}", place.postgres);
             run(&mut tenant, "COMMIT").await.unwrap();
             run(&mut tenant, format!("ALTER {kind} shop.renamed RENAME TO {name}")).await.unwrap();
+            for role in [&place.reader, &place.writer] {
+                let on = if kind == "SEQUENCE" { "SEQUENCE" } else { "TABLE" };
+                run(&mut tenant, format!("REVOKE ALL ON {on} shop.{name} FROM {role}")).await.unwrap();
+            }
+            place.converge(&place.desired()).await;
+            for name in ["stock", "few", "kept"] {
+                run(&mut tenant, format!("REVOKE ALL ON shop.{name} FROM {}", place.reader)).await.unwrap();
+            }
+            run(&mut tenant, format!("REVOKE ALL ON SEQUENCE shop.numbers FROM {}", place.writer))
+                .await
+                .unwrap();
         }
         place.converge(&desired).await;
     }

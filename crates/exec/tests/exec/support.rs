@@ -1,6 +1,6 @@
 //! What the tests have in common: a database with users on a server, an admin role, a pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exec::{Applied, End, Error, Password, Server, Sessions, SslMode, Stored, Tls, Verify, scram};
 use plan::{
@@ -107,6 +107,7 @@ impl Place {
             grantees: [grantee(&self.reader, Access::Read), grantee(&self.writer, Access::ReadWrite)].into(),
             leaving: BTreeMap::new(),
             refused: Vec::new(),
+            busy: BTreeSet::new(),
         }
     }
 

@@ -93,6 +93,7 @@ pub fn desired(cast: &Cast<'_>) -> Result<Desired, plan::IdentError> {
         grantees: BTreeMap::new(),
         leaving: BTreeMap::new(),
         refused: cast.refused.to_vec(),
+        busy: BTreeSet::new(),
     };
     for resource in cast.active() {
         let role: Ident = resource.role().parse()?;

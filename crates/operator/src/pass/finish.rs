@@ -29,6 +29,7 @@ impl Work<'_> {
     /// Reports, removes what is no longer needed, lets go what was deleted.
     pub(super) async fn finish(&self, state: &State, resources: &[Resource]) -> Result<Next, Error> {
         let mut waits = match (state.outcome.left.is_empty(), state.outcome.is_stale) {
+            (true, _) if !state.busy.is_empty() => Waits::Shortly,
             (true, _) => Waits::No,
             (false, false) => Waits::ForSomebody,
             (false, true) => Waits::Shortly,

@@ -188,6 +188,7 @@ fn partial(withheld: &Withheld) -> Option<Finding> {
         Withheld::PrivilegesKept { .. } => Reason::PrivilegesKept,
         Withheld::MembershipKept { .. } => Reason::MembershipKept,
         Withheld::ListIsFull { .. } => Reason::ListIsFull,
+        Withheld::Busy { .. } => Reason::RelationBusy,
         Withheld::Refused { .. } => Reason::StatementFailed,
         Withheld::Role { .. } | Withheld::Database { .. } | Withheld::DatabaseMissing { .. } => return None,
     };

@@ -1,10 +1,10 @@
 //! The rounds of a pass: read, plan, write Secrets, apply, until nothing is left. PostgreSQL and Kubernetes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use exec::{End, Server, Sessions, check_usable};
-use plan::{Action, Desired, Ident, PasswordState, Plan, Refused, Site, plan};
+use plan::{Action, Desired, Ident, PasswordState, Plan, QualifiedName, Refused, Site, plan};
 use tokio::sync::SemaphorePermit;
 use tokio::time::sleep;
 
@@ -24,6 +24,8 @@ use crate::vault::Freshness;
 
 /// Rounds until a plan must be empty; each statement that the server refuses costs one.
 const ROUNDS: u32 = 8;
+/// Rounds in which to wait for relations that somebody else has for itself.
+const PATIENCE: u32 = 3;
 /// How long to leave objects alone that somebody else is at work on, times the rounds so far.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,6 +46,7 @@ pub(super) struct State {
     pub(super) expected: BTreeMap<Ident, Expected>,
     pub(super) verifiers: BTreeMap<Ident, plan::Verifier>,
     pub(super) refused: Vec<Refused>,
+    pub(super) busy: BTreeSet<QualifiedName>,
     pub(super) outcome: Outcome,
 }
 
@@ -69,18 +72,19 @@ impl Work<'_> {
         for number in 1..=ROUNDS {
             let end = self.round(&mut state, &mut round).await?;
             round.is_drift = false;
-            state.outcome.is_stale = end == Some(End::Stale);
+            state.outcome.is_stale = matches!(end, Some(End::Stale | End::Busy(_)));
             match end {
                 None => break,
                 // Somebody is at work on the same objects.
-                Some(End::Stale) => sleep(PAUSE * number).await,
+                Some(End::Busy(busy)) if number > PATIENCE => state.busy.extend(busy),
+                Some(End::Stale | End::Busy(_)) => sleep(PAUSE * number).await,
                 Some(End::Complete | End::Refused(_) | End::NotConverged(_)) => (),
             }
         }
         sessions.close().await;
         self.miss_passwords(&mut state)?;
         let next = self.finish(&state, &resources).await?;
-        if state.outcome.left.is_empty() {
+        if state.outcome.left.is_empty() && state.busy.is_empty() {
             self.context.memory.settle(self.key, settled(self.context, &resources));
         }
         Ok(next)
@@ -91,6 +95,7 @@ impl Work<'_> {
         round.verifier.expect(&state.expected);
         let mut wanted = self.desired(state)?;
         let mut catalog = round.sessions.read(&wanted).await?;
+        self.context.servers.introduce(self.server, &catalog);
         let admin = &catalog.roles[&catalog.server.admin];
         if !admin.superuser {
             verify::try_unknown(self.context, self.server, &state.expected, &mut catalog).await?;
@@ -173,7 +178,7 @@ impl Work<'_> {
         }
         state.outcome.done.extend(applied.done);
         match applied.end.clone() {
-            End::Complete | End::Stale => (),
+            End::Complete | End::Stale | End::Busy(_) => (),
             End::Refused(refused) => {
                 tracing::warn!(database = %self.key, action = %refused.action, message = refused.message, "refused");
                 state.refused.push(refused);
@@ -200,7 +205,7 @@ impl Work<'_> {
     }
 
     fn desired(&self, state: &State) -> Result<Desired, plan::IdentError> {
-        desired(&self.cast(state))
+        Ok(Desired { busy: state.busy.clone(), ..desired(&self.cast(state))? })
     }
 
     /// Whether the resources are as they were when nothing was left to do.

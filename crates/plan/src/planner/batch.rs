@@ -61,11 +61,19 @@ impl Cell {
             self.changes.entry((change, privileges)).or_default().insert(recipient);
         }
     }
+
+    /// Whom the changes concern.
+    pub(super) fn roles(&self) -> BTreeSet<Ident> {
+        self.changes.values().flatten().filter_map(Recipient::role).cloned().collect()
+    }
 }
 
 impl Batch {
     /// Adds a cell's changes for these objects.
     pub(super) fn add(&mut self, cell: Cell, class: Class, objects: &Objects) {
+        if objects.is_empty() {
+            return;
+        }
         for ((change, privileges), recipients) in cell.changes {
             let recipients = recipients.into_iter().collect();
             self.changes
@@ -95,6 +103,13 @@ impl Batch {
 }
 
 impl Objects {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Schemas(schemas) => schemas.is_empty(),
+            Self::Relations(relations) => relations.is_empty(),
+        }
+    }
+
     fn extend(&mut self, more: &Self) {
         match (self, more) {
             (Self::Schemas(present), Self::Schemas(more)) => present.extend_from_slice(more),

@@ -42,7 +42,14 @@ pub(super) fn push_relations(view: &View<'_>, contents: &Contents, plan: &mut Pl
             place.add_missing(view, subject, &remaining, &mut cell, plan);
             place.add_surplus(view, subject, &remaining, &mut cell, plan);
         }
-        batch.add(cell, Class::of(group.kind), &place.objects());
+        let (busy, free): (Vec<_>, Vec<_>) =
+            place.relations().partition(|relation| view.desired.busy.contains(&relation.name));
+        if !busy.is_empty() {
+            for role in cell.roles() {
+                plan.withheld.push(Withheld::Busy { role, object: describe(&busy) });
+            }
+        }
+        batch.add(cell, Class::of(group.kind), &Objects::Relations(free));
     }
     batch.push(&view.desired.database, plan);
 }
@@ -143,12 +150,23 @@ impl Place<'_> {
         }
     }
 
-    fn objects(&self) -> Objects {
-        let relation = |name: &Ident| Relation {
+    fn relations(&self) -> impl Iterator<Item = Relation> {
+        self.group.names.iter().map(|name| Relation {
             name: QualifiedName { schema: self.schema.clone(), name: name.clone() },
             kind: self.group.kind,
-        };
-        Objects::Relations(self.group.names.iter().map(relation).collect())
+        })
+    }
+}
+
+/// The first few by name.
+fn describe(relations: &[Relation]) -> String {
+    const SHOWN: usize = 5;
+    let name =
+        |relation: &Relation| format!("{}.{}", relation.name.schema.as_str(), relation.name.name.as_str());
+    let names: Vec<_> = relations.iter().take(SHOWN).map(name).collect();
+    match relations.len().checked_sub(SHOWN) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names.join(", ")),
     }
 }
 
@@ -163,6 +181,11 @@ pub(super) fn push_columns(view: &View<'_>, contents: &Contents, plan: &mut Plan
         let wanted =
             if includes { wanted(subject.access, Class::of(found.relation.kind)) } else { Privileges::NONE };
         if view.owns(subject, found.owner) {
+            continue;
+        }
+        if view.desired.busy.contains(&found.relation.name) {
+            let object = describe(std::slice::from_ref(&found.relation));
+            plan.withheld.push(Withheld::Busy { role: subject.name.clone(), object });
             continue;
         }
         let acl = Acl(vec![found.item]);

@@ -63,6 +63,7 @@ pub fn desired(grantees: &[&str]) -> Desired {
         grantees: BTreeMap::new(),
         leaving: BTreeMap::new(),
         refused: Vec::new(),
+        busy: BTreeSet::new(),
     };
     for text in grantees {
         let words: Vec<_> = text.split(' ').collect();

@@ -197,3 +197,31 @@ fn a_step_does_not_lock_more_than_its_share_of_relations() {
     let relations = |step: &[Action]| step.iter().map(|action| action.relations().len()).sum::<usize>();
     assert_eq!(found.steps().map(relations).collect::<Vec<_>>(), [1_000, 1_000, 300]);
 }
+
+#[test]
+fn a_relation_that_somebody_works_on_does_not_hold_up_the_others() {
+    let mut wanted = desired(&["reader read public", "writer readwrite public"]);
+    let builder = Builder::provisioned(17, &wanted)
+        .table("public", "free", "postgres")
+        .table("public", "locked", "postgres")
+        .run(&Action::Grant {
+            database: ident("app"),
+            target: table("public", "locked"),
+            privileges: Privileges::READ_WRITE,
+            to: vec![Recipient::Role(ident("writer"))],
+            cause: Cause::Missing,
+        });
+    wanted.busy.insert(crate::QualifiedName { schema: ident("public"), name: ident("locked") });
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        ALTER DEFAULT PRIVILEGES FOR ROLE "postgres" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
+        ALTER DEFAULT PRIVILEGES FOR ROLE "postgres" IN SCHEMA "public" GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "writer"
+        ALTER DEFAULT PRIVILEGES FOR ROLE "postgres" IN SCHEMA "public" GRANT SELECT, USAGE ON SEQUENCES TO "writer"
+        GRANT SELECT ON TABLE "public"."free" TO "reader"
+        GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "public"."free" TO "writer"
+        -- another session is at work on public.locked: what "reader" lacks there, or has too much, waits
+    "#]],
+    );
+}
