@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use plan::testing::{Builder, claim, converge, desired, ident};
 use plan::{
-    Action, Catalog, Cause, DefaultChange, DefaultObject, Desired, Disposition, Ident, Leaving,
+    Access, Action, Catalog, Cause, DefaultChange, DefaultObject, Desired, Disposition, Ident, Leaving,
     PasswordState, Privilege, Privileges, Recipient, RelationKind, Taken, Target, plan,
 };
 use postgres_provisioner_plan as plan;
@@ -46,6 +46,27 @@ enum Event {
         privilege: Privilege,
         role: Option<&'static str>,
     },
+    /// Given by whoever may, with or without the right to pass it on.
+    Passed {
+        number: u8,
+        by: &'static str,
+        role: &'static str,
+        privilege: Privilege,
+        grantable: bool,
+    },
+    Column {
+        number: u8,
+        role: &'static str,
+        privilege: Privilege,
+    },
+    /// A relation turns out to be an extension's.
+    Extension {
+        number: u8,
+    },
+    Member {
+        role: &'static str,
+        of: &'static str,
+    },
     Password {
         role: &'static str,
     },
@@ -85,30 +106,52 @@ fn event() -> impl Strategy<Value = Event> {
         ),
         (prop::sample::select(&[Privilege::Connect, Privilege::Create][..]), prop::option::of(grantee()))
             .prop_map(|(privilege, role)| Event::Database { privilege, role }),
+        (0..12_u8, owner(), grantee(), privilege(), any::<bool>()).prop_map(
+            |(number, by, role, privilege, grantable)| Event::Passed {
+                number,
+                by,
+                role,
+                privilege,
+                grantable
+            }
+        ),
+        (0..12_u8, grantee(), privilege()).prop_map(|(number, role, privilege)| Event::Column {
+            number,
+            role,
+            privilege
+        }),
+        (0..12_u8).prop_map(|number| Event::Extension { number }),
+        (grantee(), owner()).prop_map(|(role, of)| Event::Member { role, of }),
         grantee().prop_map(|role| Event::Password { role }),
         grantee().prop_map(|role| Event::Login { role }),
     ]
 }
 
-/// Each grantee's access, or none.
-fn wanted() -> impl Strategy<Value = Desired> {
+/// Each grantee's access; none, and it stays on the server, or gone.
+#[derive(Clone, Debug)]
+struct Wanted(Vec<&'static str>);
+
+fn wanted() -> impl Strategy<Value = Wanted> {
     let access = prop::sample::select(
-        &["", "read", "readwrite", "read public", "readwrite one", "read public,two"][..],
+        &["", "gone", "read", "readwrite", "read public", "readwrite one", "read public,two"][..],
     );
-    prop::collection::vec(access, GRANTEES.len()).prop_map(|accesses| {
-        let texts: Vec<_> = GRANTEES
-            .iter()
-            .zip(&accesses)
-            .filter(|(_, access)| !access.is_empty())
-            .map(|(name, access)| format!("{name} {access}"))
-            .collect();
+    prop::collection::vec(access, GRANTEES.len()).prop_map(Wanted)
+}
+
+impl Wanted {
+    fn desired(&self) -> Desired {
+        let is_present = |access: &str| !matches!(access, "" | "gone");
+        let named = || GRANTEES.iter().zip(&self.0);
+        let present = named().filter(|(_, access)| is_present(access));
+        let texts: Vec<_> = present.map(|(name, access)| format!("{name} {access}")).collect();
         let mut wanted = desired(&texts.iter().map(String::as_str).collect::<Vec<_>>());
-        for (name, _) in GRANTEES.iter().zip(&accesses).filter(|(_, access)| access.is_empty()) {
-            let leaving = Leaving { claim: claim(name), recorded: None, disposition: Disposition::Detach };
+        for (name, access) in named().filter(|(_, access)| !is_present(access)) {
+            let disposition = if access.is_empty() { Disposition::Detach } else { Disposition::Drop };
+            let leaving = Leaving { claim: claim(name), recorded: None, disposition };
             wanted.leaving.insert(ident(name), leaving);
         }
         wanted
-    })
+    }
 }
 
 fn happen(builder: Builder, event: &Event) -> Builder {
@@ -127,6 +170,8 @@ fn happen(builder: Builder, event: &Event) -> Builder {
             let name = format!("r{number}{kind:?}");
             let taken =
                 relations(&builder.catalog).iter().any(|(found, _)| *found == (ident(schema), ident(&name)));
+            let contents = builder.catalog.contents.as_ref().unwrap();
+            let taken = taken || contents.extensions.iter().any(|group| group.names.contains(&ident(&name)));
             if taken { builder } else { builder.relation(schema, &name, owner, *kind) }
         }
         Event::Privilege { given, privilege, number, role } if has_role(&builder, role) => {
@@ -163,6 +208,40 @@ fn happen(builder: Builder, event: &Event) -> Builder {
         Event::Database { privilege, role } if role.is_none_or(|role| has_role(&builder, role)) => {
             let to = role.map_or(Recipient::Public, |role| Recipient::Role(ident(role)));
             builder.run(&change(true, Target::Database, *privilege, to))
+        }
+        Event::Passed { number, by, role, privilege, grantable }
+            if by != role && has_role(&builder, by) && has_role(&builder, role) =>
+        {
+            let privileges = Privileges::of(&[*privilege]);
+            let Some((schema, name)) = nth(&builder.catalog, *number) else { return builder };
+            let (by_oid, role_oid) = (builder.oid(by), builder.oid(role));
+            let (owner, acl) = found(&builder.catalog, (&schema, &name));
+            let may = by_oid == owner || acl.grantable_by(by_oid).contains(privileges);
+            if !may || role_oid == owner || acl.grantable_by(role_oid).contains(privileges) {
+                return builder;
+            }
+            let grantable = if *grantable { privileges } else { Privileges::NONE };
+            builder.given((schema.as_str(), name.as_str()), by, role, (privileges, grantable))
+        }
+        Event::Column { number, role, privilege } if has_role(&builder, role) => {
+            let Some((schema, name)) = nth(&builder.catalog, *number) else { return builder };
+            let (owner, _) = found(&builder.catalog, (&schema, &name));
+            let owner = builder.catalog.roles[&owner].name.as_str().to_owned();
+            let is_it = |((found, other), kind): &((Ident, Ident), RelationKind)| {
+                (found, other) == (&schema, &name) && *kind != RelationKind::Sequence
+            };
+            if owner == *role || !relations(&builder.catalog).iter().any(is_it) {
+                return builder;
+            }
+            let privileges = Privileges::of(&[*privilege]);
+            builder.given_on_column((schema.as_str(), name.as_str()), &owner, role, privileges)
+        }
+        Event::Extension { number } => {
+            let Some((schema, name)) = nth(&builder.catalog, *number) else { return builder };
+            builder.of_extension(schema.as_str(), name.as_str())
+        }
+        Event::Member { role, of } if role != of && has_role(&builder, role) && has_role(&builder, of) => {
+            builder.member(role, of)
         }
         Event::Password { role } if has_role(&builder, role) => {
             builder.with_role(role, |role| role.password = PasswordState::Differs)
@@ -201,51 +280,91 @@ fn relations(catalog: &Catalog) -> Vec<((Ident, Ident), RelationKind)> {
         .collect()
 }
 
+/// One of the relations, as long as there are any.
+fn nth(catalog: &Catalog, number: u8) -> Option<(Ident, Ident)> {
+    relations(catalog).into_iter().cycle().nth(usize::from(number)).map(|(name, _)| name)
+}
+
+/// The owner of a relation and its list.
+fn found<'a>(catalog: &'a Catalog, (schema, name): (&Ident, &Ident)) -> (plan::Oid, &'a plan::Acl) {
+    let contents = catalog.contents.as_ref().unwrap();
+    let group = contents
+        .relations
+        .iter()
+        .find(|group| contents.schemas[&group.schema].name == *schema && group.names.contains(name));
+    let group = group.unwrap();
+    (group.owner, contents.acl(group.acl))
+}
+
+/// A server, its administrator, and what was provisioned on it.
+#[derive(Clone, Debug)]
+struct Ground {
+    major: u32,
+    is_limited: bool,
+    before: Wanted,
+}
+
+fn ground() -> impl Strategy<Value = Ground> {
+    (13..=18_u32, any::<bool>(), wanted()).prop_map(|(major, is_limited, before)| Ground {
+        major,
+        is_limited,
+        before,
+    })
+}
+
 /// A provisioned server after some events.
-fn world(before: &Desired, events: &[Event]) -> Builder {
-    let builder = Builder::provisioned(17, before).role("stranger");
-    events.iter().fold(builder, happen)
+fn world(ground: &Ground, events: &[Event]) -> Builder {
+    let mut builder = Builder::server(ground.major);
+    if ground.is_limited {
+        builder = builder.limited();
+    }
+    converge(&ground.before.desired(), &mut builder.catalog);
+    events.iter().fold(builder.role("stranger"), happen)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_applied_leaves_nothing_to_do(
-        before in wanted(),
+        ground in ground(),
         after in wanted(),
         events in prop::collection::vec(event(), 0..12),
     ) {
-        let mut builder = world(&before, &events);
-        give_dependencies(&mut builder);
+        let (after, mut builder) = (after.desired(), world(&ground, &events));
+        give_dependencies(&mut builder, &after);
         converge(&after, &mut builder.catalog);
     }
 
     #[test]
-    fn no_action_is_for_a_role_that_no_resource_names(
-        before in wanted(),
+    fn no_action_is_for_what_no_resource_names_and_none_destroys_without_its_policy(
+        ground in ground(),
         after in wanted(),
         events in prop::collection::vec(event(), 0..12),
     ) {
-        let mut builder = world(&before, &events);
-        give_dependencies(&mut builder);
+        let (after, mut builder) = (after.desired(), world(&ground, &events));
+        give_dependencies(&mut builder, &after);
         let ours: BTreeSet<_> = after.logins.keys().chain(after.leaving.keys()).collect();
         for action in plan(&after, &builder.catalog).actions {
-            prop_assert!(action.roles().iter().all(|role| ours.contains(role)), "{}", action);
+            let is_ours = action.roles().iter().all(|role| ours.contains(role));
+            prop_assert!(is_ours || takes_the_right_to_give(&action), "{}", action);
+            prop_assert!(is_allowed(&action, &after, &builder.catalog), "{}", action);
         }
     }
 
     #[test]
     fn a_plan_depends_on_nothing_but_its_input(
-        before in wanted(),
+        ground in ground(),
         after in wanted(),
         events in prop::collection::vec(event(), 0..12),
     ) {
-        let builder = world(&before, &events);
+        let (after, mut builder) = (after.desired(), world(&ground, &events));
+        give_dependencies(&mut builder, &after);
         let mut shuffled = builder.catalog.clone();
         shuffled.memberships.reverse();
         if let Some(contents) = &mut shuffled.contents {
             contents.relations.reverse();
+            contents.extensions.reverse();
             contents.defaults.reverse();
             contents.columns.reverse();
         }
@@ -253,16 +372,47 @@ proptest! {
     }
 }
 
+/// What a stranger gave to one of ours can only go with its right to give it.
+fn takes_the_right_to_give(action: &Action) -> bool {
+    matches!(action, Action::Revoke { taken: Taken::GrantOption, grantor: None, .. })
+}
+
+/// Whether the desired state says so where the action takes something that cannot be had back.
+fn is_allowed(action: &Action, wanted: &Desired, catalog: &Catalog) -> bool {
+    let leaves = |role: &Ident| {
+        wanted.leaving.get(role).is_some_and(|leaving| leaving.disposition == Disposition::Drop)
+    };
+    let reads =
+        |role: &Ident| wanted.grantees.get(role).is_some_and(|grantee| grantee.access == Access::Read);
+    let detaches = |role: &Ident| {
+        wanted.leaving.get(role).is_some_and(|leaving| leaving.disposition == Disposition::Detach)
+    };
+    match action {
+        Action::RevokeLogin { role }
+        | Action::TerminateSessions { role }
+        | Action::DropOwned { role, .. }
+        | Action::DropRole { role } => leaves(role),
+        Action::ReassignOwned { role, .. }
+        | Action::SetRoutineInvoker { role, .. }
+        | Action::SetViewInvoker { role, .. }
+        | Action::CloseView { role, .. } => leaves(role) || reads(role) || detaches(role),
+        Action::DropInvalidDatabase { .. } => catalog.database.as_ref().is_some_and(|found| found.invalid),
+        _ => true,
+    }
+}
+
 /// What introspection finds of roles that own something here.
-fn give_dependencies(builder: &mut Builder) {
+fn give_dependencies(builder: &mut Builder, wanted: &Desired) {
+    let leaving: Vec<_> = wanted.leaving.keys().filter_map(|name| builder.catalog.role_oid(name)).collect();
     let catalog = &mut builder.catalog;
     let owner = catalog.database.as_ref().unwrap().owner;
     let owner = Some((owner, catalog.roles[&owner].name.clone()));
-    for oid in catalog.contents.as_ref().unwrap().owners.clone() {
+    let owners = catalog.contents.as_ref().unwrap().owners.clone();
+    for oid in owners.iter().copied().chain(leaving) {
         let found = plan::Dependencies {
             allow_connections: true,
             database_owner: owner.clone(),
-            owns: true,
+            owns: owners.contains(&oid),
             named: true,
             ..plan::Dependencies::default()
         };

@@ -172,7 +172,9 @@ fn describe(relations: &[Relation]) -> String {
 
 /// Privileges on single columns that go beyond what the subject has on the whole relation.
 pub(super) fn push_columns(view: &View<'_>, contents: &Contents, plan: &mut Plan) {
-    for found in &contents.columns {
+    let mut columns: Vec<_> = contents.columns.iter().collect();
+    columns.sort_unstable_by_key(|found| (&found.relation, &found.column, found.item));
+    for found in columns {
         let Some(subject) = view.subjects.iter().find(|subject| subject.oid == Some(found.item.grantee))
         else {
             continue;

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::privileges::give_with_options;
 use super::simulate;
 use crate::{
-    Access, Acl, AclId, AclItem, Action, Catalog, Claim, Contents, Desired, Grantee, Ident, Login, Managed,
-    Marker, Membership, Oid, Origin, PasswordState, Privilege, Privileges, Prune, RelationGroup,
-    RelationKind, Role, Schema, Schemas, Server, ServerVersion, Verifier,
+    Access, Acl, AclId, AclItem, Action, Catalog, Claim, ColumnGrant, Contents, Desired, Grantee, Ident,
+    Login, Managed, Marker, Membership, Oid, Origin, PasswordState, Privilege, Privileges, Prune,
+    QualifiedName, Relation, RelationGroup, RelationKind, Role, Schema, Schemas, Server, ServerVersion,
+    Verifier,
 };
 
 /// A name.
@@ -150,6 +152,7 @@ impl Builder {
         let contents = self.contents();
         let oid = contents.schemas.keys().max().map_or(Oid(2200), |highest| Oid(highest.0 + 1));
         contents.schemas.insert(oid, Schema { name: ident(name), owner, acl });
+        contents.owners.insert(owner);
         self
     }
 
@@ -218,24 +221,52 @@ impl Builder {
     #[must_use]
     #[track_caller]
     pub fn given(mut self, on: (&str, &str), by: &str, to: &str, item: (Privileges, Privileges)) -> Self {
-        let (schema, name) = on;
-        let (schema, grantor, grantee) = (self.schema_oid(schema), self.oid(by), self.oid(to));
+        let schema = self.schema_oid(on.0);
         let contents = self.contents();
-        let is_it = |group: &&mut RelationGroup| group.schema == schema && group.names == [ident(name)];
-        let group =
-            contents.relations.iter_mut().find(is_it).unwrap_or_else(|| panic!("no group of {name} alone"));
-        let mut acl = contents.acls[group.acl.0].clone();
-        let (privileges, grantable) = item;
-        match acl.0.iter_mut().find(|found| (found.grantor, found.grantee) == (grantor, grantee)) {
-            Some(found) => {
-                found.privileges = found.privileges.union(privileges);
-                found.grantable = found.grantable.union(grantable);
-            }
-            None => acl.0.push(AclItem { grantee, grantor, privileges, grantable }),
+        let groups = contents.relations.iter().chain(&contents.extensions);
+        let is_it = |group: &&RelationGroup| group.schema == schema && group.names.contains(&ident(on.1));
+        let kind = groups.clone().find(is_it).unwrap_or_else(|| panic!("no relation {}", on.1)).kind;
+        let name = QualifiedName { schema: ident(on.0), name: ident(on.1) };
+        let (grantor, grantee) = (self.oid(by), self.oid(to));
+        give_with_options(&mut self.catalog, &Relation { name, kind }, (grantor, grantee), item);
+        self
+    }
+
+    /// Adds privileges on a column, given by `by`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such relation or role.
+    #[must_use]
+    #[track_caller]
+    pub fn given_on_column(mut self, on: (&str, &str), by: &str, to: &str, privileges: Privileges) -> Self {
+        let schema = self.schema_oid(on.0);
+        let (grantor, grantee) = (self.oid(by), self.oid(to));
+        let contents = self.contents();
+        let is_it = |group: &&RelationGroup| group.schema == schema && group.names.contains(&ident(on.1));
+        let group = contents.relations.iter().find(is_it).unwrap_or_else(|| panic!("no relation {}", on.1));
+        let name = QualifiedName { schema: ident(on.0), name: ident(on.1) };
+        let relation = Relation { name, kind: group.kind };
+        let item = AclItem { grantee, grantor, privileges, grantable: Privileges::NONE };
+        let found = ColumnGrant { relation, owner: group.owner, column: ident("note"), item };
+        let is_same = |one: &ColumnGrant| {
+            (&one.relation, one.item.grantor, one.item.grantee) == (&found.relation, grantor, grantee)
+        };
+        match contents.columns.iter_mut().find(|one| is_same(one)) {
+            Some(present) => present.item.privileges = present.item.privileges.union(privileges),
+            None => contents.columns.push(found),
         }
-        acl.0.sort_unstable();
-        contents.acls.push(acl);
-        group.acl = AclId(contents.acls.len() - 1);
+        self
+    }
+
+    /// Makes a relation one of an extension.
+    #[must_use]
+    pub fn of_extension(mut self, schema: &str, name: &str) -> Self {
+        let schema = self.schema_oid(schema);
+        let contents = self.contents();
+        let is_it = |group: &mut RelationGroup| group.schema == schema && group.names == [ident(name)];
+        let moved: Vec<_> = contents.relations.extract_if(.., is_it).collect();
+        contents.extensions.extend(moved);
         self
     }
 

@@ -3,8 +3,8 @@
 use super::lists::{give, item, owned, take, take_from};
 use super::simulate::{contents_mut, database_mut, recipient, schema_oids};
 use crate::{
-    Acl, AclId, Catalog, Contents, DefaultAcl, DefaultChange, DefaultObject, Oid, Privileges, Recipient,
-    Relation, RelationGroup, RelationKind, Taken, Target,
+    Acl, AclId, AclItem, Catalog, Contents, DefaultAcl, DefaultChange, DefaultObject, Oid, Privileges,
+    Recipient, Relation, RelationGroup, RelationKind, Taken, Target,
 };
 
 /// Calls `change` for every list of the target and every recipient, with the owner.
@@ -48,6 +48,25 @@ pub(super) fn each_acl(
         }
         Target::Columns(..) => (),
     }
+}
+
+/// Gives privileges on one relation, and the right to pass some of them on.
+pub(super) fn give_with_options(
+    catalog: &mut Catalog,
+    relation: &Relation,
+    (grantor, grantee): (Oid, Oid),
+    (privileges, grantable): (Privileges, Privileges),
+) {
+    let (group, contents, is_extensions) = take_out(catalog, relation);
+    let mut acl = contents.acl(group.acl).clone();
+    give(&mut acl, grantor, grantee, privileges);
+    let is_it = |item: &&mut AclItem| (item.grantor, item.grantee) == (grantor, grantee);
+    let given = acl.0.iter_mut().find(is_it).expect("just given");
+    given.grantable = given.grantable.union(grantable);
+    acl.0.sort_unstable();
+    let acl = intern(contents, acl);
+    let groups = if is_extensions { &mut contents.extensions } else { &mut contents.relations };
+    put_in(groups, RelationGroup { acl, ..group });
 }
 
 /// What REVOKE takes of columns: of those it names, and of all columns of the tables it names.

@@ -191,7 +191,7 @@ fn allow_connections(catalog: &mut Catalog) {
         return;
     }
     let is_old = catalog.server.version.major() <= 14;
-    let owner = if is_old { catalog.server.admin } else { pg_database_owner(catalog) };
+    let owner = if is_old { BOOTSTRAP } else { pg_database_owner(catalog) };
     let usage = Privileges::of(&[Privilege::Usage]);
     let create = usage.union(Privileges::of(&[Privilege::Create]));
     let public = if is_old { create } else { usage };

@@ -207,10 +207,9 @@ fn a_membership_that_gives_more_is_reported_and_left_alone() {
 #[test]
 fn what_a_role_has_on_an_extensions_relation_is_surplus() {
     let wanted = desired(&["reader read"]);
-    let mut builder = Builder::provisioned(17, &wanted).table("public", "statements", "postgres");
-    let contents = builder.catalog.contents.as_mut().unwrap();
-    let group = contents.relations.pop().unwrap();
-    contents.extensions.push(group);
+    let builder = Builder::provisioned(17, &wanted)
+        .table("public", "statements", "postgres")
+        .of_extension("public", "statements");
     check(&wanted, &builder, expect![[r""]]);
     let builder = builder.run(&by_hand(Privilege::Select, table("public", "statements"), "reader"));
     check(
