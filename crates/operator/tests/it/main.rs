@@ -14,6 +14,7 @@ mod resources;
 mod secrets;
 mod server_log;
 mod servers;
+mod sharing;
 mod steady;
 mod takeover;
 mod tenants;

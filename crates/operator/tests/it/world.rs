@@ -248,6 +248,11 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
     /// Deletes the resource and waits until it is gone.
     pub(crate) async fn remove(&self, kind: &str, name: &str) {
         self.delete(kind, name).await;
+        self.gone(kind, name).await;
+    }
+
+    /// Waits until the resource is gone.
+    pub(crate) async fn gone(&self, kind: &str, name: &str) {
         eventually(&format!("{kind} {name} to be gone"), PATIENCE, async || {
             match self.get(kind, name).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
