@@ -148,6 +148,16 @@ impl Postgres {
         self.with_process(|running| *running = Some(process));
     }
 
+    /// Stops the server if it runs, and starts it again as a standby of nobody: it can be read only, until
+    /// `pg_promote()`.
+    pub async fn demote(&self) {
+        self.stop().await;
+        let signal = self.directory.join("data/standby.signal");
+        fs::write(&signal, "").expect("the data directory is ours");
+        install::give_to_server(&signal);
+        self.restart().await;
+    }
+
     /// Freezes the server: connections are accepted by the system, but nobody answers.
     ///
     /// Sessions that exist go on.

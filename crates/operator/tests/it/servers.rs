@@ -1,7 +1,7 @@
 //! Servers that resources name, and servers in trouble.
 
 use serde_json::json;
-use testbed::{Postgres, unique};
+use testbed::{Postgres, postgres::run, unique};
 
 use crate::app::App;
 use crate::resources::database;
@@ -70,4 +70,75 @@ async fn half_a_server_is_ignored_and_said_so() {
     world.apply(&database(&world.namespace, &app, &format!("{app}_owner"), ", host: elsewhere")).await;
     world.ready("pgdb", &app).await;
     world.condition("pgdb", &app, ("Withheld", "True", "OverrideIgnored")).await;
+}
+
+/// A world whose own server this is.
+async fn on(own: &Postgres) -> World {
+    let mut world = World::without_operator(17).await;
+    world.settings.server = Some(crate::world::server(own));
+    world.start_operator();
+    world
+}
+
+#[tokio::test]
+async fn a_standby_is_said_and_provisioned_once_it_is_promoted() {
+    let own = Postgres::start(17).await;
+    own.demote().await;
+    let world = on(&own).await;
+    let app = unique("app");
+    world.apply(&database(&world.namespace, &app, &format!("{app}_owner"), "")).await;
+    world.condition("pgdb", &app, ("Ready", "False", "ServerIsStandby")).await;
+    assert_eq!(world.find_secret(&world.namespace, &app).await, None);
+    run(&mut own.admin("postgres").await, "SELECT pg_catalog.pg_promote()").await.unwrap();
+    world.ready("pgdb", &app).await;
+}
+
+#[tokio::test]
+async fn a_read_only_server_is_said_and_provisioned_once_it_can_be_written_to() {
+    let own = Postgres::start(18).await;
+    let mut admin = own.admin("postgres").await;
+    run(&mut admin, "ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
+    run(&mut admin, "SELECT pg_catalog.pg_reload_conf()").await.unwrap();
+    let world = on(&own).await;
+    let app = unique("app");
+    world.apply(&database(&world.namespace, &app, &format!("{app}_owner"), "")).await;
+    world.condition("pgdb", &app, ("Ready", "False", "ServerReadOnly")).await;
+    run(&mut admin, "SET default_transaction_read_only = off").await.unwrap();
+    run(&mut admin, "ALTER SYSTEM RESET default_transaction_read_only").await.unwrap();
+    run(&mut admin, "SELECT pg_catalog.pg_reload_conf()").await.unwrap();
+    world.ready("pgdb", &app).await;
+}
+
+#[tokio::test]
+async fn a_server_without_a_connection_left_is_said_and_found_again() {
+    let own = Postgres::builder(17).set("max_connections", "8").start().await;
+    let mut held = Vec::new();
+    while let Ok(session) = own.connect("postgres", testbed::postgres::SUPERUSER, own.password()).await {
+        held.push(session);
+    }
+    let world = on(&own).await;
+    let app = unique("app");
+    world.apply(&database(&world.namespace, &app, &format!("{app}_owner"), "")).await;
+    let found = world.condition("pgdb", &app, ("Ready", "False", "ServerUnavailable")).await;
+    let said = found.data["status"]["conditions"].to_string();
+    assert!(said.contains("53300"), "{said}");
+    drop(held);
+    world.ready("pgdb", &app).await;
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_loses_nothing() {
+    let own = Postgres::start(17).await;
+    let world = on(&own).await;
+    let apps: Vec<_> = (0..3).map(|_| unique("app")).collect();
+    for app in &apps {
+        world.apply(&database(&world.namespace, app, &format!("{app}_owner"), "")).await;
+        world.secret(&world.namespace, app).await;
+        own.restart().await;
+    }
+    for app in &apps {
+        world.ready("pgdb", app).await;
+        let secret = world.secret(&world.namespace, app).await;
+        own.connect(app, &secret["username"], &secret["password"]).await.unwrap();
+    }
 }
