@@ -131,7 +131,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } => Class::Unavailable,
             Self::Tls { .. } => Class::Tls,
-            Self::Login { code, .. } => class_of_login(code),
+            Self::Login { code, message } => class_of_login(code, message),
             Self::Statement { code, message, .. } => class_of_statement(code, message),
             Self::Pooler { .. } => Class::Pooler,
             Self::Standby => Class::Standby,
@@ -221,8 +221,10 @@ fn is_catalog_race(message: &str) -> bool {
         .any(|part| message.contains(part))
 }
 
-fn class_of_login(code: &str) -> Class {
+fn class_of_login(code: &str, message: &str) -> Class {
     match code {
+        // The database's owner can set such a limit, so that it says nothing about the server.
+        "53300" if message.starts_with("too many connections for database") => Class::Refused,
         "28P01" | "28000" => Class::InvalidCredentials,
         "42501" => Class::Forbidden,
         // "unsupported startup parameter", "no such database": PostgreSQL itself has other codes for these.
@@ -278,6 +280,13 @@ mod tests {
             (login("28000"), Class::InvalidCredentials),
             (login("08P01"), Class::Pooler),
             (login("53300"), Class::TooManyConnections),
+            (
+                Error::Login {
+                    code: "53300".to_owned(),
+                    message: "too many connections for database \"app\"".to_owned(),
+                },
+                Class::Refused,
+            ),
             (login("57P03"), Class::Unavailable),
             (login("3D000"), Class::Refused),
             (statement("42501", "permission denied"), Class::Forbidden),

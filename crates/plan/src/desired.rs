@@ -121,6 +121,17 @@ pub enum Prune {
     Never,
 }
 
+impl Prune {
+    /// Whether surplus is revoked from an object of this origin.
+    pub const fn is_exact(self, origin: Origin) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::IfCreated => matches!(origin, Origin::Created),
+        }
+    }
+}
+
 /// A role on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaving {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use plan::{
-    Access, Dependencies, Desired, Disposition, ExposedView, Ident, Oid, QualifiedName, Relation,
-    RelationKind, Role, Routine,
+    Access, Dependencies, Desired, Disposition, ExposedView, Ident, Marker, Oid, Origin, QualifiedName,
+    Relation, RelationKind, Role, Routine,
 };
 use sqlx::types::Json;
 
@@ -59,11 +59,16 @@ pub(crate) fn concerned(
         Disposition::Detach => Some(false),
         Disposition::Release => None,
     };
-    let is_reader =
-        |name: &Ident| desired.grantees.get(name).is_some_and(|grantee| grantee.access == Access::Read);
+    // One that was adopted keeps what it has.
+    let is_reader = |role: &Role| {
+        let origin =
+            role.comment.as_deref().and_then(Marker::of).map_or(Origin::Created, |found| found.origin);
+        let grantee = desired.grantees.get(&role.name);
+        grantee.is_some_and(|grantee| grantee.access == Access::Read && grantee.prune.is_exact(origin))
+    };
     let owns = |oid: &Oid| inside.is_some_and(|inside| inside.contents.owners.contains(oid));
     let concern = |(oid, role): (&Oid, &Role)| {
-        let reader = || (is_reader(&role.name) && owns(oid)).then_some(false);
+        let reader = || (is_reader(role) && owns(oid)).then_some(false);
         let everywhere = everywhere(&role.name).or_else(reader)?;
         Some((*oid, Concerned { name: role.name.clone(), everywhere }))
     };

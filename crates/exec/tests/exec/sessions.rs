@@ -7,7 +7,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Admin, MAJORS, Place, place, read};
+use crate::support::{Admin, MAJORS, Place, place, read, sql};
 
 #[tokio::test]
 async fn settings_of_a_database_and_of_the_admin_role_do_not_reach_us() {
@@ -63,6 +63,26 @@ async fn a_steady_check_is_one_connection_and_three_statements() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_reader_keeps_of_its_past_costs_a_steady_check_nothing() {
+    let place = place(17, Admin::Superuser).await;
+    let desired = place.desired();
+    let reader = &place.reader;
+    let password = place.secrets.0[reader].expose();
+    sql(place.postgres, "postgres", format!("CREATE ROLE {reader} LOGIN PASSWORD '{password}'")).await;
+    place.converge(&desired).await;
+    place.sql(format!("CREATE TABLE public.past (); ALTER TABLE public.past OWNER TO {reader}")).await;
+    // The first pass that sees the table gives the others their access.
+    place.converge(&desired).await;
+    let before = place.postgres.log().len();
+    read(&place, &desired).await.unwrap();
+    let log = place.postgres.log().split_off(before);
+    let of = format!("{}@{}/", place.server.user, place.database.as_str());
+    let lines = log.lines().filter(|line| line.contains(&of));
+    let statements = lines.filter(|line| line.contains("statement:") || line.contains("execute <unnamed>:"));
+    assert_eq!(statements.count(), 3, "{log}");
 }
 
 #[tokio::test]

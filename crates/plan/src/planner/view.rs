@@ -7,7 +7,7 @@ use super::database::{self, Verdict};
 use super::roles;
 use crate::{
     Access, Catalog, Contents, Desired, Disposition, Ident, Managed, Membership, Oid, Origin, Privileges,
-    Prune, Schemas, Withheld,
+    Schemas, Withheld,
 };
 
 /// Desired and catalog, with every question of ownership decided.
@@ -239,17 +239,6 @@ impl View<'_> {
         let name = &self.catalog.roles[&oid].name;
         here.is_some_and(|found| super::leaving::obstacle(found).is_some())
             || self.desired.refused.iter().any(|refused| refused.action.departing_role() == Some(name))
-    }
-}
-
-impl Prune {
-    /// Whether surplus is revoked from an object of this origin.
-    pub(super) const fn is_exact(self, origin: Origin) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Never => false,
-            Self::IfCreated => matches!(origin, Origin::Created),
-        }
     }
 }
 
