@@ -312,3 +312,32 @@ async fn what_cannot_be_locked_is_granted_all_the_same() {
         assert_eq!(place.ask(granted).await.as_deref(), Some("t"), "on {}", place.postgres);
     }
 }
+
+#[tokio::test]
+async fn default_privileges_do_not_reach_the_relations_of_extensions_for_long() {
+    for major in MAJORS {
+        let place = place(major, Admin::Superuser).await;
+        let desired = place.desired();
+        place.converge(&desired).await;
+        // A superuser that made a table is a creator in its schema, and what it installs is made by it.
+        place.sql("CREATE SCHEMA shop; CREATE TABLE shop.migrated ()").await;
+        place.converge(&desired).await;
+        place.sql("CREATE EXTENSION pg_stat_statements SCHEMA shop").await;
+        let view = "shop.pg_stat_statements";
+        let granted = format!(
+            "SELECT count(*) FROM pg_class c, aclexplode(relacl) a \
+             WHERE c.oid = '{view}'::regclass AND a.grantee = '{}'::regrole",
+            place.writer.as_str()
+        );
+        assert_ne!(
+            place.ask(&*granted).await.as_deref(),
+            Some("0"),
+            "nothing to take away on {}",
+            place.postgres
+        );
+        place.converge(&desired).await;
+        assert_eq!(place.ask(&*granted).await.as_deref(), Some("0"), "on {}", place.postgres);
+        let public = format!("SELECT has_table_privilege('public', '{view}', 'SELECT')");
+        assert_eq!(place.ask(public).await.as_deref(), Some("t"), "what the extension gives is its own");
+    }
+}
