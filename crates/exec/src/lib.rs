@@ -5,6 +5,30 @@
 //!
 //! Every session is opened with settings that whoever owns a database cannot override, is verified by its first
 //! statement, has deadlines on the client's side, and ends when it is dropped.
+//!
+//! ```no_run
+//! use postgres_provisioner_exec::{End, Error, Server, Sessions, Verify};
+//!
+//! /// Brings a server closer to `desired`; whether something was left to do.
+//! async fn round(server: &Server, desired: &mut plan::Desired, passwords: &impl Verify) -> Result<bool, Error> {
+//!     let mut sessions = Sessions::new(server, passwords);
+//!     let catalog = sessions.read(desired).await?;
+//!     let plan = plan::plan(desired, &catalog);
+//!     if !plan.is_empty() {
+//!         match sessions.apply(desired, &plan).await?.end {
+//!             End::Complete | End::Stale => (),
+//!             // The next plan leaves these out, and says so.
+//!             End::Busy(relations) => desired.busy.extend(relations),
+//!             End::Refused(refused) => desired.refused.push(refused),
+//!             End::NotConverged(left) => panic!("without effect: {left:?}"),
+//!         }
+//!     }
+//!     sessions.close().await;
+//!     Ok(!plan.is_empty())
+//! }
+//! ```
+//!
+//! `examples/provision.rs` is a whole program: it reads, plans, prints, and applies when asked to.
 
 mod apply;
 mod connect;

@@ -166,6 +166,19 @@ pub struct Refused {
 }
 
 impl Desired {
+    /// Nothing is wanted of this database yet, and it is somebody else's.
+    pub const fn new(database: Ident) -> Self {
+        Self {
+            database,
+            managed: Managed::No,
+            logins: BTreeMap::new(),
+            grantees: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            refused: Vec::new(),
+            busy: BTreeSet::new(),
+        }
+    }
+
     /// The marker that the role of this name should carry, wherever it is named.
     pub fn claim(&self, role: &Ident) -> Option<&Claim> {
         let login = self.logins.get(role).map(|login| &login.claim);

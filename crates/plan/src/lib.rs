@@ -6,6 +6,29 @@
 //! and why. Applying a plan and planning again gives an empty plan.
 //!
 //! Names enter SQL only as [`Ident`], strings only as [`Literal`]; both quote themselves.
+//!
+//! The crate `postgres-provisioner-exec` reads catalogs and applies plans. Without a server, [`testing`] has a
+//! catalog to build and to apply plans to:
+//!
+//! ```
+//! use postgres_provisioner_plan::{plan, testing::{Builder, desired, simulate}};
+//!
+//! let mut catalog = Builder::provisioned(17, &desired(&[]))
+//!     .schema("shop", "owner")
+//!     .table("shop", "orders", "owner")
+//!     .catalog;
+//! let wanted = desired(&["reader read shop"]);
+//! let found = plan(&wanted, &catalog);
+//! let statements: Vec<_> = found.actions.iter().map(ToString::to_string).collect();
+//! assert!(statements.contains(&r#"GRANT SELECT ON TABLE "shop"."orders" TO "reader""#.to_owned()));
+//!
+//! for action in &found.actions {
+//!     simulate(&mut catalog, &wanted.database, action);
+//! }
+//! assert!(plan(&wanted, &catalog).is_empty());
+//! ```
+//!
+//! `examples/review.rs` is a whole program: a wanted state written in code, its plan, and what is withheld.
 
 mod action;
 mod catalog;

@@ -150,6 +150,26 @@ impl Foreign {
 }
 
 impl Claim {
+    /// The claim of a tool that knows its roles and databases by one name each: `installation` tells it from other
+    /// tools and from its own namesakes, `resource` is that name. An administrator's word of adoption has them as
+    /// `ns` and `name`.
+    ///
+    /// Both are written into a comment as they are: with a quote, a backslash or a line end in them the marker
+    /// could not be read back, and the object would be nobody's.
+    pub fn new(installation: impl Into<String>, resource: impl Into<String>) -> Self {
+        let (installation, resource) = (installation.into(), resource.into());
+        let uids = [resource.clone()].into();
+        let names = [(installation.clone(), resource.clone())].into();
+        let marker = Marker {
+            installation,
+            uid: resource.clone(),
+            resource,
+            origin: Origin::Created,
+            released: false,
+        };
+        Self { marker, uids, names }
+    }
+
     /// Judges a comment. Whether an unmarked object may be taken is the caller's to prove.
     pub(crate) fn judge(&self, comment: Option<&str>) -> Ownership {
         match Mark::of(comment) {

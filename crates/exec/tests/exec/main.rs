@@ -7,6 +7,7 @@ extern crate postgres_provisioner_exec as exec;
 mod apply;
 mod contents;
 mod errors;
+mod example;
 mod login;
 mod sessions;
 mod support;
