@@ -32,7 +32,7 @@ async fn a_database_with_users_is_made_and_the_second_plan_is_empty() {
 }
 
 /// The role is wanted no more.
-fn leave(desired: &mut Desired, role: &Ident) {
+pub(crate) fn leave(desired: &mut Desired, role: &Ident) {
     let login = desired.logins.remove(role).unwrap();
     desired.grantees.remove(role);
     let leaving = Leaving { claim: login.claim, recorded: None, disposition: Disposition::Drop };

@@ -9,6 +9,7 @@ mod contents;
 mod errors;
 mod example;
 mod login;
+mod quoting;
 mod sessions;
 mod support;
 mod tls;
