@@ -1,10 +1,12 @@
-//! `cargo xtask bench`: what provisioning and idling cost, measured on real parts and printed as a table.
+//! `cargo xtask bench`: what provisioning, checking and idling cost, measured on real parts and printed as a table.
 
 mod idle;
+mod measure;
 mod meter;
 mod operator;
 mod provision;
 mod reactions;
+mod scale;
 mod server_log;
 mod steady;
 
@@ -14,6 +16,21 @@ use operator::Ground;
 use testbed::{Cluster, Postgres};
 use xshell::{Shell, cmd};
 
+/// What is measured together.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Group {
+    /// From `apply` to logins.
+    Provision,
+    /// What the operator waits for.
+    Reactions,
+    /// A check of 1,000 tables, with the operator around it.
+    Steady,
+    /// While nothing happens.
+    Idle,
+    /// Passes over up to 100,000 relations, without the operator.
+    Scale,
+}
+
 /// One line of the table.
 struct Figure {
     what: String,
@@ -21,42 +38,60 @@ struct Figure {
     aim: &'static str,
 }
 
-/// Runs them all, on the optimized program.
-pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
-    println!("the operator is built with optimizations");
-    cmd!(shell, "cargo build --release --package postgres-provisioner-operator").run()?;
+/// Runs one group or all of them, on optimized programs.
+pub(crate) fn run(shell: &Shell, group: Option<Group>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        println!("PostgreSQL 17 and a Kubernetes API are started");
-        let cluster = Cluster::start().await;
-        let figures = figures(Ground { shell, cluster: &cluster }).await;
-        cluster.stop().await;
-        print(&figures?);
-        Ok(())
-    })
+    let mut figures = Vec::new();
+    if group != Some(Group::Scale) {
+        println!("the operator is built with optimizations");
+        cmd!(shell, "cargo build --release --package postgres-provisioner-operator").run()?;
+        figures.extend(runtime.block_on(with_operator(shell, group))?);
+    }
+    if matches!(group, None | Some(Group::Scale)) {
+        figures.extend(runtime.block_on(scale::figures(shell))?);
+    }
+    print(&figures);
+    Ok(())
 }
 
-async fn figures(ground: Ground<'_>) -> anyhow::Result<Vec<Figure>> {
+async fn with_operator(shell: &Shell, group: Option<Group>) -> anyhow::Result<Vec<Figure>> {
+    println!("PostgreSQL 17 and a Kubernetes API are started");
+    let cluster = Cluster::start().await;
+    let figures = figures(Ground { shell, cluster: &cluster }, group).await;
+    cluster.stop().await;
+    figures
+}
+
+async fn figures(ground: Ground<'_>, group: Option<Group>) -> anyhow::Result<Vec<Figure>> {
+    let is_wanted = |one| group.is_none_or(|group| group == one);
     let mut figures = Vec::new();
     for (databases, users, aim) in [(1, 0, "200 ms"), (1, 2, "300 ms"), (20, 2, "5 s")] {
-        println!("provisioning {databases} × (1 + {users})");
+        if is_wanted(Group::Provision) {
+            println!("provisioning {databases} × (1 + {users})");
+            let postgres = Postgres::start(17).await;
+            figures.extend(provision::figures(ground, &postgres, (databases, users), aim).await?);
+            postgres.stop().await;
+        }
+    }
+    if is_wanted(Group::Reactions) {
+        println!("reacting to what is waited for");
         let postgres = Postgres::start(17).await;
-        figures.extend(provision::figures(ground, &postgres, (databases, users), aim).await?);
+        figures.extend(reactions::figures(ground, &postgres).await?);
         postgres.stop().await;
     }
-    println!("reacting to what is waited for");
-    let postgres = Postgres::start(17).await;
-    figures.extend(reactions::figures(ground, &postgres).await?);
-    postgres.stop().await;
-    println!("a steady check of 1,000 tables and 20 users");
-    let postgres = Postgres::start(17).await;
-    figures.extend(steady::figures(ground, &postgres).await?);
-    postgres.stop().await;
-    for databases in [1, 21] {
-        println!("idling with {databases} databases");
+    if is_wanted(Group::Steady) {
+        println!("a steady check of 1,000 tables and 20 users");
         let postgres = Postgres::start(17).await;
-        figures.extend(idle::figures(ground, &postgres, databases).await?);
+        figures.extend(steady::figures(ground, &postgres).await?);
         postgres.stop().await;
+    }
+    for databases in [1, 21] {
+        if is_wanted(Group::Idle) {
+            println!("idling with {databases} databases");
+            let postgres = Postgres::start(17).await;
+            figures.extend(idle::figures(ground, &postgres, databases).await?);
+            postgres.stop().await;
+        }
     }
     Ok(figures)
 }

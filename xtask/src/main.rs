@@ -30,8 +30,11 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Measure what provisioning and idling cost, and print a table.
-    Bench,
+    /// Measure what provisioning, checking and idling cost, and print a table.
+    Bench {
+        /// One group alone.
+        group: Option<bench::Group>,
+    },
     /// Show the main job on real parts: a PostgreSQL, a Kubernetes API, the operator and the samples.
     Demo {
         /// Leave everything running until Ctrl-C; print the kubeconfig and connection strings.
@@ -65,7 +68,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Crds { check: false } => generate::write(&shell),
         Command::Crds { check: true } => generate::check(&shell),
-        Command::Bench => bench::run(&shell),
+        Command::Bench { group } => bench::run(&shell, group),
         Command::Demo { keep } => demo::run(&shell, keep),
         Command::Lint => lint::run(&shell),
         Command::Test { arguments } => test::run(&shell, &arguments),
