@@ -80,7 +80,9 @@ list_item AS MATERIALIZED (
   GROUP BY list.place, a.grantee, a.grantor
 ),
 default_acl AS MATERIALIZED (
-  SELECT d.oid, d.defaclrole AS creator, d.defaclnamespace AS schema, d.defaclobjtype AS kind, d.defaclacl AS acl
+  SELECT
+    d.oid, d.defaclrole AS creator, d.defaclnamespace AS schema, d.defaclobjtype AS kind,
+    pg_catalog.array_cat(d.defaclacl, '{}'::pg_catalog.aclitem[]) AS acl
   FROM pg_catalog.pg_default_acl d
 ),
 default_item AS MATERIALIZED (
@@ -135,6 +137,34 @@ membership AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT a.* FROM pg_catalog.pg_auth_members a WHERE a.roleid = below.role OFFSET 0
   ) m
+),
+temporary AS MATERIALIZED (
+  SELECT n.oid
+  FROM pg_catalog.pg_namespace n
+  WHERE n.nspname ~ '^pg_temp_'
+),
+-- Owners of anything but large objects, what is temporary (it goes with its session), and what REASSIGN does not give
+-- to another: default privileges and user mappings. pg_shdepend knows all owners, but finds no end of privileges
+-- before it tells that a role owns nothing.
+owner (role) AS (
+  SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.relpersistence <> 't'
+  UNION SELECT p.proowner FROM pg_catalog.pg_proc p WHERE p.pronamespace NOT IN (SELECT temporary.oid FROM temporary)
+  UNION SELECT t.typowner FROM pg_catalog.pg_type t WHERE t.typnamespace NOT IN (SELECT temporary.oid FROM temporary)
+  UNION SELECT n.nspowner FROM pg_catalog.pg_namespace n
+  UNION SELECT o.oprowner FROM pg_catalog.pg_operator o
+  UNION SELECT o.opcowner FROM pg_catalog.pg_opclass o
+  UNION SELECT o.opfowner FROM pg_catalog.pg_opfamily o
+  UNION SELECT c.collowner FROM pg_catalog.pg_collation c
+  UNION SELECT c.conowner FROM pg_catalog.pg_conversion c
+  UNION SELECT l.lanowner FROM pg_catalog.pg_language l
+  UNION SELECT c.cfgowner FROM pg_catalog.pg_ts_config c
+  UNION SELECT d.dictowner FROM pg_catalog.pg_ts_dict d
+  UNION SELECT e.extowner FROM pg_catalog.pg_extension e
+  UNION SELECT w.fdwowner FROM pg_catalog.pg_foreign_data_wrapper w
+  UNION SELECT s.srvowner FROM pg_catalog.pg_foreign_server s
+  UNION SELECT t.evtowner FROM pg_catalog.pg_event_trigger t
+  UNION SELECT p.pubowner FROM pg_catalog.pg_publication p
+  UNION SELECT s.stxowner FROM pg_catalog.pg_statistic_ext s
 ),
 known (role) AS (
   SELECT creator.role FROM creator
@@ -206,36 +236,29 @@ SELECT pg_catalog.json_build_object(
       GROUP BY i.oid
     ) g ON g.oid = d.oid
   ),
-  -- Of any kind. Default privileges and user mappings depend on their role like an owned object, but cannot be
-  -- given to another: REASSIGN leaves them, DROP OWNED takes them.
   'owners', (
     SELECT pg_catalog.json_agg(asked.oid::pg_catalog.int8)
     FROM asked
-    WHERE EXISTS (
-      SELECT FROM pg_catalog.pg_shdepend s
-      WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
-        AND s.refobjid = asked.oid
-        AND s.deptype = 'o'
-        AND s.classid NOT IN (
-          'pg_catalog.pg_default_acl'::pg_catalog.regclass, 'pg_catalog.pg_user_mapping'::pg_catalog.regclass
-        )
-        -- What is temporary goes with its session.
-        AND NOT EXISTS (
-          SELECT FROM pg_catalog.pg_class c
-          WHERE s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = s.objid AND c.relpersistence = 't'
-        )
-        AND NOT EXISTS (
-          SELECT FROM pg_catalog.pg_proc p
-          JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace AND n.nspname ~ '^pg_temp_'
-          WHERE s.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = s.objid
-        )
-        AND NOT EXISTS (
-          SELECT FROM pg_catalog.pg_type t
-          JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace AND n.nspname ~ '^pg_temp_'
-          WHERE s.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = s.objid
-        )
-        AND s.dbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
-    )
+    -- What initdb made has the bootstrap superuser for its owner.
+    WHERE asked.oid <> 10
+      AND (
+        asked.oid IN (SELECT owner.role FROM owner)
+        -- There can be millions of them: then it is better to look through the privileges.
+        OR CASE
+          WHEN pg_catalog.pg_relation_size('pg_catalog.pg_largeobject_metadata'::pg_catalog.regclass) < 1000000
+          THEN asked.oid IN (SELECT l.lomowner FROM pg_catalog.pg_largeobject_metadata l)
+          ELSE EXISTS (
+            SELECT FROM pg_catalog.pg_shdepend s
+            WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+              AND s.refobjid = asked.oid
+              AND s.deptype = 'o'
+              AND s.classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass
+              AND s.dbid = (
+                SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+              )
+          )
+        END
+      )
   ),
   'roles', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object(

@@ -326,6 +326,110 @@ async fn a_reader_that_owns_something_is_looked_at() {
     assert!(catalog.dependencies.is_empty(), "{:?}", catalog.dependencies);
 }
 
+/// An object of every kind that has an owner, and how it goes.
+const OWNED: [(&str, &str); 19] = [
+    ("CREATE TABLE public.x (); ALTER TABLE public.x OWNER TO READER", "TABLE public.x"),
+    (
+        "CREATE FUNCTION public.x() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+         ALTER FUNCTION public.x() OWNER TO READER",
+        "FUNCTION public.x",
+    ),
+    ("CREATE TYPE public.x AS ENUM (); ALTER TYPE public.x OWNER TO READER", "TYPE public.x"),
+    ("CREATE SCHEMA x AUTHORIZATION READER", "SCHEMA x"),
+    (
+        "CREATE OPERATOR public.=== (FUNCTION = pg_catalog.int4eq, LEFTARG = int, RIGHTARG = int); \
+         ALTER OPERATOR public.=== (int, int) OWNER TO READER",
+        "OPERATOR public.=== (int, int)",
+    ),
+    (
+        "CREATE OPERATOR FAMILY public.x USING btree; ALTER OPERATOR FAMILY public.x USING btree OWNER TO READER",
+        "OPERATOR FAMILY public.x USING btree",
+    ),
+    (
+        "CREATE OPERATOR FAMILY public.x USING hash; \
+         CREATE OPERATOR CLASS public.x FOR TYPE int USING hash FAMILY public.x \
+           AS OPERATOR 1 =, FUNCTION 1 pg_catalog.hashint4(int); \
+         ALTER OPERATOR CLASS public.x USING hash OWNER TO READER",
+        "OPERATOR FAMILY public.x USING hash CASCADE",
+    ),
+    (
+        "CREATE COLLATION public.x FROM pg_catalog.\"C\"; ALTER COLLATION public.x OWNER TO READER",
+        "COLLATION public.x",
+    ),
+    (
+        "CREATE CONVERSION public.x FOR 'UTF8' TO 'LATIN1' FROM utf8_to_iso8859_1; \
+         ALTER CONVERSION public.x OWNER TO READER",
+        "CONVERSION public.x",
+    ),
+    ("CREATE LANGUAGE x HANDLER plpgsql_call_handler; ALTER LANGUAGE x OWNER TO READER", "LANGUAGE x"),
+    (
+        "CREATE TEXT SEARCH CONFIGURATION public.x (COPY = pg_catalog.simple); \
+         ALTER TEXT SEARCH CONFIGURATION public.x OWNER TO READER",
+        "TEXT SEARCH CONFIGURATION public.x",
+    ),
+    (
+        "CREATE TEXT SEARCH DICTIONARY public.x (TEMPLATE = pg_catalog.simple); \
+         ALTER TEXT SEARCH DICTIONARY public.x OWNER TO READER",
+        "TEXT SEARCH DICTIONARY public.x",
+    ),
+    ("SET ROLE READER; CREATE EXTENSION pg_trgm SCHEMA pg_catalog; RESET ROLE", "EXTENSION pg_trgm"),
+    ("CREATE FOREIGN DATA WRAPPER x; ALTER FOREIGN DATA WRAPPER x OWNER TO READER", "FOREIGN DATA WRAPPER x"),
+    (
+        "CREATE FOREIGN DATA WRAPPER x; CREATE SERVER x FOREIGN DATA WRAPPER x; ALTER SERVER x OWNER TO READER",
+        "FOREIGN DATA WRAPPER x CASCADE",
+    ),
+    (
+        "CREATE FUNCTION public.x() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
+         CREATE EVENT TRIGGER x ON ddl_command_end WHEN TAG IN ('CREATE RULE') EXECUTE FUNCTION public.x(); \
+         ALTER EVENT TRIGGER x OWNER TO READER",
+        "FUNCTION public.x CASCADE",
+    ),
+    ("CREATE PUBLICATION x; ALTER PUBLICATION x OWNER TO READER", "PUBLICATION x"),
+    (
+        "CREATE TABLE public.y (a int, b int); CREATE STATISTICS public.x ON a, b FROM public.y; \
+         ALTER STATISTICS public.x OWNER TO READER",
+        "TABLE public.y",
+    ),
+    ("SELECT lo_create(4711); ALTER LARGE OBJECT 4711 OWNER TO READER", "LARGE OBJECT"),
+];
+
+#[tokio::test]
+async fn a_reader_that_owns_anything_of_any_kind_is_known() {
+    for major in [13, 18] {
+        let place = place(major, Admin::Superuser).await;
+        let desired = place.desired();
+        place.converge(&desired).await;
+        let mut sessions = place.sessions();
+        let mut owns = async || {
+            let catalog = sessions.read(&desired).await.unwrap();
+            catalog.contents.as_ref().unwrap().owners.contains(&catalog.role_oid(&place.reader).unwrap())
+        };
+        let mut admin = place.postgres.admin(place.database.as_str()).await;
+        let mut sql = async |text: &str| {
+            let done = run(&mut admin, text).await;
+            done.unwrap_or_else(|error| panic!("{text}: {error} on {}", place.postgres));
+        };
+        for (make, gone) in OWNED {
+            assert!(!owns().await, "before {make} on {}", place.postgres);
+            // Some owners must be superusers when they become owners.
+            let reader = place.reader.to_string();
+            let make = make.replace("READER", &reader);
+            sql(&format!("ALTER ROLE {reader} SUPERUSER; {make}; ALTER ROLE {reader} NOSUPERUSER")).await;
+            assert!(owns().await, "{make} on {}", place.postgres);
+            // Where there are many large objects they are looked for in another way.
+            if gone == "LARGE OBJECT" {
+                sql("SELECT count(lo_create(0)) FROM generate_series(1, 40000)").await;
+                assert!(owns().await, "{make} among others on {}", place.postgres);
+                sql("SELECT lo_unlink(4711)").await;
+                assert!(!owns().await, "on {}", place.postgres);
+            } else {
+                sql(&format!("DROP {gone}")).await;
+            }
+        }
+        sessions.close().await;
+    }
+}
+
 #[tokio::test]
 async fn what_a_reader_has_temporarily_is_its_own() {
     for major in MAJORS {
