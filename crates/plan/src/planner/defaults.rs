@@ -233,7 +233,8 @@ impl<'a> Room<'a> {
             None => schemas.values().max().copied().unwrap_or_default(),
             Some(schema) => schemas.get(&schema).copied().unwrap_or_default(),
         };
-        let fits = *global + longest < MOST_ENTRIES;
+        // One is the creator itself.
+        let fits = *global + longest + 1 < MOST_ENTRIES;
         match schema {
             _ if !fits => (),
             None => *global += 1,

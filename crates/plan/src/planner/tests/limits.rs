@@ -99,7 +99,9 @@ fn a_list_of_privileges_is_not_made_longer_than_a_row_can_hold() {
             cause: Cause::Missing,
         });
     let withheld: Vec<_> = plan(&wanted, &builder.catalog).withheld.iter().map(ToString::to_string).collect();
-    expect![[r#""writer" has no SELECT, INSERT, UPDATE, DELETE on public.orders: its list of privileges is as long as PostgreSQL can store it (1900 entries are the limit here); let users share roles"#]].assert_eq(&withheld.join("\n"));
+    expect![[r#"
+        "writer" has no SELECT, INSERT, UPDATE, DELETE on public.orders: its list of privileges is as long as PostgreSQL can store it (1900 entries are the limit here); let users share roles
+        "writer" has no SELECT, INSERT, UPDATE, DELETE on TABLES that "owner" creates: its list of privileges is as long as PostgreSQL can store it (1900 entries are the limit here); let users share roles"#]].assert_eq(&withheld.join("\n"));
     converge(&wanted, &mut builder.catalog.clone());
 }
 
