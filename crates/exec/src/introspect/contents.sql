@@ -165,6 +165,8 @@ owner (role) AS (
   UNION SELECT t.evtowner FROM pg_catalog.pg_event_trigger t
   UNION SELECT p.pubowner FROM pg_catalog.pg_publication p
   UNION SELECT s.stxowner FROM pg_catalog.pg_statistic_ext s
+  UNION SELECT s.subowner FROM pg_catalog.pg_subscription s
+  WHERE s.subdbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 ),
 known (role) AS (
   SELECT creator.role FROM creator

@@ -327,7 +327,7 @@ async fn a_reader_that_owns_something_is_looked_at() {
 }
 
 /// An object of every kind that has an owner, and how it goes.
-const OWNED: [(&str, &str); 19] = [
+const OWNED: [(&str, &str); 20] = [
     ("CREATE TABLE public.x (); ALTER TABLE public.x OWNER TO READER", "TABLE public.x"),
     (
         "CREATE FUNCTION public.x() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
@@ -385,6 +385,12 @@ const OWNED: [(&str, &str); 19] = [
         "FUNCTION public.x CASCADE",
     ),
     ("CREATE PUBLICATION x; ALTER PUBLICATION x OWNER TO READER", "PUBLICATION x"),
+    (
+        "CREATE SUBSCRIPTION x CONNECTION 'dbname=none' PUBLICATION x \
+           WITH (connect = false, enabled = false, create_slot = false, slot_name = NONE); \
+         ALTER SUBSCRIPTION x OWNER TO READER",
+        "SUBSCRIPTION x",
+    ),
     (
         "CREATE TABLE public.y (a int, b int); CREATE STATISTICS public.x ON a, b FROM public.y; \
          ALTER STATISTICS public.x OWNER TO READER",
