@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use exec::{Applied, End};
-use plan::{Action, Desired, Disposition, Ident, Leaving, QualifiedName, Refused, Withheld, testing::ident};
+use plan::{Action, Desired, QualifiedName, Refused, Withheld, testing::ident};
 use testbed::{
     eventually,
     postgres::{fetch_text, run},
     unique,
 };
 
-use crate::support::{Admin, MAJORS, by_hand, place, sql};
+use crate::support::{Admin, MAJORS, by_hand, leave, place, sql};
 
 #[tokio::test]
 async fn a_database_with_users_is_made_and_the_second_plan_is_empty() {
@@ -29,14 +29,6 @@ async fn a_database_with_users_is_made_and_the_second_plan_is_empty() {
             place.converge(&desired).await;
         }
     }
-}
-
-/// The role is wanted no more.
-pub(crate) fn leave(desired: &mut Desired, role: &Ident) {
-    let login = desired.logins.remove(role).unwrap();
-    desired.grantees.remove(role);
-    let leaving = Leaving { claim: login.claim, recorded: None, disposition: Disposition::Drop };
-    desired.leaving.insert(role.clone(), leaving);
 }
 
 #[tokio::test]

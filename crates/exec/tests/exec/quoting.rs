@@ -12,10 +12,7 @@ use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use sqlx::PgConnection;
 use testbed::{Postgres, postgres::run, unique};
 
-use crate::{
-    apply::leave,
-    support::{Admin, Place, Secrets, place, server},
-};
+use crate::support::{Admin, Place, Secrets, leave, place, server};
 
 #[path = "../../../plan/tests/hostile/mod.rs"]
 mod hostile;

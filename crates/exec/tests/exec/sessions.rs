@@ -2,12 +2,11 @@
 
 use exec::{Class, SslMode, Tls};
 use testbed::postgres::run;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
 
-use crate::support::{Admin, MAJORS, Place, place, read, sql};
+use crate::{
+    relay::Relay,
+    support::{Admin, MAJORS, Place, place, read, sql},
+};
 
 #[tokio::test]
 async fn settings_of_a_database_and_of_the_admin_role_do_not_reach_us() {
@@ -88,9 +87,9 @@ async fn what_a_reader_keeps_of_its_past_costs_a_steady_check_nothing() {
 #[tokio::test]
 async fn a_pooler_that_drops_the_settings_of_a_session_is_recognised() {
     let place = place(17, Admin::Superuser).await;
-    let port = forgetful_pooler(place.postgres.port()).await;
+    let pooler = Relay::forgetful(place.postgres.port()).await;
     let tls = Tls { mode: SslMode::Disable, ..Tls::default() };
-    let server = exec::Server { port, tls, ..place.server.clone() };
+    let server = exec::Server { port: pooler.port, tls, ..place.server.clone() };
     let place = Place { server, ..place };
     let error = read(&place, &place.desired()).await.unwrap_err();
     assert_eq!(error.class(), Class::Pooler, "{error}");
@@ -105,38 +104,4 @@ async fn a_pass_can_move_between_threads() {
         exec::try_login(&place.server, &place.reader, &place.secrets.0[&place.reader]).await
     });
     assert_eq!(pass.await.unwrap().unwrap(), plan::PasswordState::Matches);
-}
-
-/// Passes connections on, without the `options` of their startup packets.
-async fn forgetful_pooler(port: u16) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            let length = client.read_u32().await.unwrap();
-            let mut startup = vec![0; length as usize - 4];
-            client.read_exact(&mut startup).await.unwrap();
-            let kept = without_options(&startup);
-            server.write_u32(u32::try_from(kept.len() + 4).unwrap()).await.unwrap();
-            server.write_all(&kept).await.unwrap();
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
-        }
-    });
-    address.port()
-}
-
-/// The version, then names and values, each with a NUL at its end, then one more.
-fn without_options(startup: &[u8]) -> Vec<u8> {
-    let mut kept = startup[..4].to_vec();
-    let words: Vec<_> = startup[4..].split(|byte| *byte == 0).collect();
-    for pair in words.chunks(2).filter(|pair| pair.len() == 2 && !pair[0].is_empty() && pair[0] != b"options")
-    {
-        for word in pair {
-            kept.extend_from_slice(word);
-            kept.push(0);
-        }
-    }
-    kept.push(0);
-    kept
 }

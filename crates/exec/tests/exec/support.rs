@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use exec::{Applied, End, Error, Password, Server, Sessions, SslMode, Stored, Tls, Verify, scram};
 use plan::{
-    Access, Catalog, Desired, Grantee, Ident, Managed, PasswordState, Plan, Prune, Schemas, Withheld,
+    Access, Catalog, Desired, Disposition, Grantee, Ident, Leaving, Managed, PasswordState, Plan, Prune,
+    Schemas, Withheld,
     testing::{claim, ident, login},
 };
 use testbed::{
@@ -65,7 +66,11 @@ pub(crate) fn server(postgres: &Postgres) -> Server {
 
 /// Names on the shared server of this major, and an admin role.
 pub(crate) async fn place(major: u16, admin: Admin) -> Place {
-    let postgres = Postgres::shared(major).await;
+    place_on(Postgres::shared(major).await, admin).await
+}
+
+/// The same on this server.
+pub(crate) async fn place_on(postgres: &'static Postgres, admin: Admin) -> Place {
     let mut server = server(postgres);
     if admin == Admin::Limited {
         let (name, password) = (unique("admin"), "limited");
@@ -84,7 +89,28 @@ pub(crate) async fn place(major: u16, admin: Admin) -> Place {
     Place { postgres, server, database, owner, reader, writer, secrets }
 }
 
+/// With a superuser that nobody else logs in as.
+pub(crate) async fn own_superuser(place: Place) -> Place {
+    if place.server.user != SUPERUSER {
+        return place;
+    }
+    let (user, password) = (unique("root"), "unlimited");
+    let made = format!("CREATE ROLE {user} LOGIN SUPERUSER PASSWORD '{password}'");
+    sql(place.postgres, "postgres", made).await;
+    Place { server: Server { user, password: Password::new(password), ..place.server }, ..place }
+}
+
 impl Place {
+    /// One more role that can log in.
+    pub(crate) fn another(&mut self, desired: &mut Desired, name: &str) -> Ident {
+        let role = ident(&unique(name));
+        let password = Password::new(format!("password of {role}"));
+        let verifier = Some(scram::verifier(&password).unwrap());
+        desired.logins.insert(role.clone(), plan::Login { verifier, ..login(role.as_str()) });
+        self.secrets.0.insert(role.clone(), password);
+        role
+    }
+
     /// The database, its owner, a reader and a writer of everything.
     pub(crate) fn desired(&self) -> Desired {
         let login = |role: &Ident| {
@@ -158,6 +184,33 @@ pub(crate) async fn sql(postgres: &Postgres, database: &str, text: impl Into<Str
     let text = text.into();
     let done = run(&mut postgres.admin(database).await, &*text).await;
     done.unwrap_or_else(|error| panic!("{text}: {error}"));
+}
+
+/// The role is wanted no more.
+pub(crate) fn leave(desired: &mut Desired, role: &Ident) {
+    let login = desired.logins.remove(role).unwrap();
+    desired.grantees.remove(role);
+    let leaving = Leaving { claim: login.claim, recorded: None, disposition: Disposition::Drop };
+    desired.leaving.insert(role.clone(), leaving);
+}
+
+/// Rounds until nothing is left but what is withheld, as the operator takes them.
+pub(crate) async fn rounds(sessions: &mut Sessions<'_>, desired: &Desired) -> Result<Plan, Error> {
+    let mut desired = desired.clone();
+    for number in 1..=8 {
+        let catalog = sessions.read(&desired).await?;
+        let plan = plan::plan(&desired, &catalog);
+        if plan.is_empty() {
+            return Ok(plan);
+        }
+        let applied = sessions.apply(&desired, &plan).await?;
+        match applied.end {
+            End::Busy(busy) if number > 3 => desired.busy.extend(busy),
+            End::Complete | End::Stale | End::Busy(_) => (),
+            End::Refused(_) | End::NotConverged(_) => panic!("{applied:?}"),
+        }
+    }
+    panic!("there is always something left to do")
 }
 
 /// A plan made by hand.
