@@ -6,4 +6,5 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE l.locktype = 'relation'
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
   AND l.mode = 'AccessExclusiveLock'
-  AND l.pid <> pg_catalog.pg_backend_pid()
+  -- A prepared transaction has no process.
+  AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()

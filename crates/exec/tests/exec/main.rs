@@ -16,3 +16,4 @@ mod relay;
 mod sessions;
 mod support;
 mod tls;
+mod traps;

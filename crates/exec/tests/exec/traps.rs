@@ -1,0 +1,235 @@
+//! What surprises those who know PostgreSQL little.
+
+use std::time::Duration;
+
+use exec::Class;
+use plan::{Access, Ident, Schemas, testing::ident};
+use sqlx::PgConnection;
+use testbed::{Postgres, eventually, postgres::run, unique};
+
+use tokio::time::Instant;
+
+use crate::{
+    interrupted::LEGS,
+    support::{Admin, MAJORS, Place, leave, place, place_on, rounds, sql},
+};
+
+/// A role that nobody manages and that may enter the database.
+async fn stranger(place: &Place) -> (Ident, PgConnection) {
+    let name = unique("stranger");
+    let made = format!(
+        "CREATE ROLE {name} LOGIN PASSWORD 'x'; GRANT CONNECT ON DATABASE {} TO {name}",
+        place.database
+    );
+    sql(place.postgres, "postgres", made).await;
+    let session = place.postgres.connect(place.database.as_str(), &name, "x").await.unwrap();
+    (ident(&name), session)
+}
+
+#[tokio::test]
+async fn a_role_that_owns_another_database_stays_and_nothing_of_it_moves() {
+    for (major, admin) in LEGS {
+        for downgrade in [false, true] {
+            let place = place(major, admin).await;
+            let mut desired = place.desired();
+            place.converge(&desired).await;
+            place.sql_as(&place.owner, "CREATE SCHEMA shop").await.unwrap();
+            place.converge(&desired).await;
+            place.sql_as(&place.writer, "CREATE TABLE shop.stock ()").await.unwrap();
+            let other = unique("other");
+            sql(place.postgres, "postgres", format!("CREATE DATABASE {other} OWNER {}", place.writer)).await;
+            if downgrade {
+                desired.grantees.get_mut(&place.writer).unwrap().access = Access::Read;
+            } else {
+                leave(&mut desired, &place.writer);
+            }
+            let mut sessions = place.sessions();
+            let plan = rounds(&mut sessions, &desired).await.unwrap();
+            sessions.close().await;
+            let said: Vec<_> = plan.withheld.iter().map(ToString::to_string).collect();
+            let names_it = |said: &&String| said.contains(&other) && said.contains(place.writer.as_str());
+            assert!(said.iter().any(|said| names_it(&said)), "{said:?}");
+            for owner in [
+                "SELECT tableowner FROM pg_tables WHERE tablename = 'stock'".to_owned(),
+                format!("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{other}'"),
+            ] {
+                let found = place.ask(owner).await;
+                assert_eq!(found.as_deref(), Some(place.writer.as_str()), "{downgrade} on {major}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_runs_with_its_owners_rights_gains_none_of_the_heirs() {
+    for major in [13, 14, 15, 18] {
+        for downgrade in [false, true] {
+            let place = place(major, Admin::Superuser).await;
+            let mut desired = place.desired();
+            // Only what is in this schema is theirs.
+            for role in [&place.reader, &place.writer] {
+                let grantee = desired.grantees.get_mut(role).unwrap();
+                grantee.schemas = Schemas::Listed([ident("shop")].into());
+            }
+            let mut sessions = place.sessions();
+            rounds(&mut sessions, &desired).await.unwrap();
+            sessions.close().await;
+            let made = "CREATE SCHEMA shop; CREATE SCHEMA vault; CREATE TABLE vault.gold AS SELECT 7 AS bars; \
+                        GRANT USAGE ON SCHEMA vault, shop TO PUBLIC";
+            place.sql_as(&place.owner, made).await.unwrap();
+            place.converge(&desired).await;
+            let made = "CREATE VIEW shop.peek AS SELECT * FROM vault.gold; GRANT SELECT ON shop.peek TO PUBLIC; \
+                        CREATE FUNCTION shop.count() RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS \
+                        $$ DECLARE n int; BEGIN EXECUTE 'SELECT bars FROM vault.gold' INTO n; RETURN n; END $$";
+            place.sql_as(&place.writer, made).await.unwrap();
+            let (_, mut stranger) = stranger(&place).await;
+            if downgrade {
+                desired.grantees.get_mut(&place.writer).unwrap().access = Access::Read;
+            } else {
+                leave(&mut desired, &place.writer);
+            }
+            place.converge(&desired).await;
+            for theft in ["SELECT * FROM shop.peek", "SELECT shop.count()", "SELECT * FROM vault.gold"] {
+                let at = format!("{theft}, {downgrade}, on {major}");
+                assert!(run(&mut stranger, theft).await.is_err(), "a stranger: {at}");
+                // Up to 14 no view runs with the rights of its caller, and who reads its schema reads it.
+                if major >= 15 || !theft.contains("peek") {
+                    assert!(place.sql_as(&place.reader, theft).await.is_err(), "a reader: {at}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_admin_that_no_longer_inherits_does_not_grant_without_effect() {
+    // Since 16 a membership says by itself whether it inherits. GRANT would only warn (01007).
+    let place = place(18, Admin::Limited).await;
+    let desired = place.desired();
+    place.converge(&desired).await;
+    let made =
+        format!("CREATE TABLE public.orders (n int); REVOKE SELECT ON public.orders FROM {}", place.reader);
+    place.sql_as(&place.owner, made).await.unwrap();
+    let admin = &place.server.user;
+    place.sql(format!("GRANT {} TO {admin} WITH INHERIT FALSE GRANTED BY {admin}", place.owner)).await;
+    place.converge(&desired).await;
+    place.sql_as(&place.reader, "TABLE public.orders").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_view_whose_owner_may_not_read_what_is_below_is_granted_like_any_other() {
+    for (major, admin) in LEGS {
+        let place = place(major, admin).await;
+        let desired = place.desired();
+        place.converge(&desired).await;
+        let made = "CREATE SCHEMA shop; CREATE TABLE shop.orders (n int); \
+                    CREATE VIEW shop.few AS SELECT * FROM shop.orders; \
+                    REVOKE SELECT ON shop.orders FROM CURRENT_USER";
+        place.sql_as(&place.owner, made).await.unwrap();
+        place.sql(format!("REVOKE SELECT ON shop.few FROM {}", place.reader)).await;
+        place.converge(&desired).await;
+        let granted =
+            format!("SELECT has_table_privilege('{}', 'shop.few', 'SELECT')", place.reader.as_str());
+        assert_eq!(place.ask(granted).await.as_deref(), Some("t"), "on {major}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_locks_in_another_order_than_a_pass_meets_no_deadlock() {
+    for major in MAJORS {
+        let place = place(major, Admin::Superuser).await;
+        let desired = place.desired();
+        place.converge(&desired).await;
+        let made = "CREATE SCHEMA shop; CREATE TABLE shop.a (n int); CREATE TABLE shop.b (n int); \
+                    CREATE VIEW shop.v AS SELECT 1 AS n";
+        place.sql_as(&place.owner, made).await.unwrap();
+        let password = place.secrets.0[&place.owner].expose();
+        let tenant = place.postgres.connect(place.database.as_str(), place.owner.as_str(), password).await;
+        let mut tenant = tenant.unwrap();
+        let until = Instant::now() + Duration::from_secs(2);
+        let work = async {
+            let [a, b, v] =
+                ["LOCK TABLE shop.a", "LOCK TABLE shop.b", "CREATE OR REPLACE VIEW shop.v AS SELECT 2 AS n"];
+            // Always something to grant, and every order of locks.
+            let revoke = format!("REVOKE SELECT ON shop.a, shop.b, shop.v FROM {}", place.reader);
+            for order in [[b, a, v], [v, a, b], [a, v, b], [v, b, a]].iter().cycle() {
+                for statement in ["BEGIN"].iter().chain(order).chain([&&*revoke, &"COMMIT"]) {
+                    let done = run(&mut tenant, *statement).await;
+                    done.unwrap_or_else(|error| panic!("{statement} of {order:?} on {major}: {error}"));
+                }
+                if Instant::now() > until {
+                    return;
+                }
+            }
+        };
+        let passes = async {
+            let mut sessions = place.sessions();
+            let mut grants = 0;
+            while Instant::now() < until {
+                let catalog = sessions.read(&desired).await.unwrap();
+                let applied = sessions.apply(&desired, &plan::plan(&desired, &catalog)).await.unwrap();
+                grants += applied.done.len();
+            }
+            sessions.close().await;
+            grants
+        };
+        let ((), grants) = tokio::join!(work, passes);
+        assert!(grants > 0, "on {major}");
+        let here = format!("@{}/", place.database.as_str());
+        let log = place.postgres.log();
+        let mut lines = log.lines().filter(|line| line.contains(&here));
+        assert_eq!(lines.find(|line| line.contains("deadlock detected")), None);
+        place.converge(&desired).await;
+    }
+}
+
+/// A server where transactions can be prepared and changes be followed.
+async fn own_server() -> &'static Postgres {
+    let builder = Postgres::builder(17).set("max_prepared_transactions", "4").set("wal_level", "logical");
+    Box::leak(Box::new(builder.start().await))
+}
+
+#[tokio::test]
+async fn a_prepared_transaction_delays_a_pass_and_a_slot_survives_it() {
+    let postgres = own_server().await;
+    let place = place_on(postgres, Admin::Superuser).await;
+    let mut desired = place.desired();
+    place.converge(&desired).await;
+    place.sql_as(&place.owner, "CREATE SCHEMA shop; CREATE TABLE shop.held (n int)").await.unwrap();
+    place.converge(&desired).await;
+    place.sql("SELECT pg_create_logical_replication_slot('follower', 'pgoutput')").await;
+    // A table that a forgotten transaction holds delays itself only.
+    let made = format!(
+        "CREATE TABLE shop.free (n int); REVOKE SELECT ON shop.free, shop.held FROM {}",
+        place.reader
+    );
+    place.sql_as(&place.owner, made).await.unwrap();
+    let held = "BEGIN; ALTER TABLE shop.held ADD COLUMN more int; PREPARE TRANSACTION 'held'";
+    place.sql_as(&place.owner, held).await.unwrap();
+    let mut sessions = place.sessions();
+    let plan = rounds(&mut sessions, &desired).await.unwrap();
+    sessions.close().await;
+    let said: Vec<_> = plan.withheld.iter().map(ToString::to_string).collect();
+    assert!(said.len() == 1 && said[0].contains("shop.held"), "{said:?}");
+    place.sql_as(&place.reader, "TABLE shop.free").await.unwrap();
+    place.sql("COMMIT PREPARED 'held'").await;
+    place.converge(&desired).await;
+    // And one of a role that goes.
+    let made = "BEGIN; CREATE TABLE shop.made (n int); PREPARE TRANSACTION 'made'";
+    place.sql_as(&place.writer, made).await.unwrap();
+    leave(&mut desired, &place.writer);
+    let mut sessions = place.sessions();
+    let error = rounds(&mut sessions, &desired).await.unwrap_err();
+    assert_eq!(error.class(), Class::Transient, "{error}");
+    place.sql("COMMIT PREPARED 'made'").await;
+    let catalog = place.converge(&desired).await;
+    assert_eq!(catalog.role(&place.writer), None);
+    let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'made'";
+    assert_eq!(place.ask(owner).await.as_deref(), Some(place.owner.as_str()));
+    place.sql("CREATE PUBLICATION everything FOR ALL TABLES").await;
+    place.sql("INSERT INTO shop.made VALUES (1)").await;
+    let followed = "SELECT 1 FROM pg_logical_slot_peek_binary_changes('follower', NULL, NULL, \
+                    'proto_version', '1', 'publication_names', 'everything')";
+    // What is written last is not on the disk at once.
+    eventually("the slot follows", Duration::from_secs(10), async || place.ask(followed).await).await;
+}
