@@ -1,10 +1,10 @@
 //! What GRANT, REVOKE and ALTER … OWNER do to an access control list.
 
-use crate::{Acl, AclItem, DefaultObject, Oid, Privilege, Privileges, Taken};
+use crate::{Acl, AclItem, DefaultObject, Oid, Privilege, Privileges, ServerVersion, Taken};
 
 /// What ALTER … OWNER does to a list: the former owner's entries become the new one's.
 pub(super) fn hand_over(acl: &mut Acl, before: Oid, after: Oid) {
-    let moved = |oid: Oid| if oid == before { after } else { oid };
+    let moved = |oid| moved(oid, before, after);
     let items = std::mem::take(&mut acl.0);
     for found in items {
         let (grantor, grantee) = (moved(found.grantor), moved(found.grantee));
@@ -14,6 +14,11 @@ pub(super) fn hand_over(acl: &mut Acl, before: Oid, after: Oid) {
         present.grantable = present.grantable.union(found.grantable);
     }
     acl.0.sort_unstable();
+}
+
+/// What stands for the former owner stands for the new one.
+pub(super) fn moved(oid: Oid, before: Oid, after: Oid) -> Oid {
+    if oid == before { after } else { oid }
 }
 
 pub(super) fn give(acl: &mut Acl, grantor: Oid, grantee: Oid, privileges: Privileges) {
@@ -78,13 +83,13 @@ pub(super) fn item(grantee: Oid, grantor: Oid, privileges: Privileges) -> AclIte
 }
 
 /// What an owner has on its objects.
-pub(super) fn owned(object: DefaultObject) -> Privileges {
+pub(super) fn owned(object: DefaultObject, version: ServerVersion) -> Privileges {
     match object {
-        DefaultObject::Tables => Privileges::READ_WRITE.union(Privileges::of(&[
-            Privilege::Truncate,
-            Privilege::References,
-            Privilege::Trigger,
-        ])),
+        DefaultObject::Tables => {
+            let rest = [Privilege::Truncate, Privilege::References, Privilege::Trigger];
+            let maintain = if version.major() >= 17 { &[Privilege::Maintain][..] } else { &[] };
+            Privileges::READ_WRITE.union(Privileges::of(&rest)).union(Privileges::of(maintain))
+        }
         DefaultObject::Sequences => Privileges::of(&[Privilege::Select, Privilege::Update, Privilege::Usage]),
         DefaultObject::Schemas => Privileges::of(&[Privilege::Create, Privilege::Usage]),
         DefaultObject::Routines => Privileges::of(&[Privilege::Execute]),

@@ -3,7 +3,7 @@
 use super::lists::{give, item, owned, take, take_from};
 use super::simulate::{contents_mut, database_mut, recipient, schema_oids};
 use crate::{
-    Acl, AclId, AclItem, Catalog, Contents, DefaultAcl, DefaultChange, DefaultObject, Oid, Privileges,
+    Acl, AclId, AclItem, Catalog, Contents, DefaultAcl, DefaultChange, DefaultObject, Oid, Privilege, Privileges,
     Recipient, Relation, RelationGroup, RelationKind, Taken, Target,
 };
 
@@ -95,6 +95,18 @@ pub(super) fn take_columns(
     contents.columns.retain(|found| !found.item.privileges.is_empty());
 }
 
+/// REVOKE ALL … CASCADE, by the owner.
+pub(super) fn close_view(catalog: &mut Catalog, view: &Relation, grantee: Oid) {
+    let (group, contents, _) = take_out(catalog, view);
+    let all = Privilege::ALL.into_iter().collect();
+    let mut acl = contents.acl(group.acl).clone();
+    take(&mut acl, group.owner, (group.owner, grantee), (all, Taken::WithDependents));
+    let target = Target::Tables(vec![view.clone()]);
+    take_columns(Some(contents), &target, (None, &[grantee]), (all, Taken::WithDependents));
+    let acl = intern(contents, acl);
+    put_in(&mut contents.relations, RelationGroup { acl, ..group });
+}
+
 /// The relation alone, and whether it is an extension's.
 fn take_out<'a>(catalog: &'a mut Catalog, relation: &Relation) -> (RelationGroup, &'a mut Contents, bool) {
     let schema = schema_oids(catalog, std::slice::from_ref(&relation.name.schema))[0];
@@ -137,16 +149,18 @@ pub(super) fn intern(contents: &mut Contents, acl: Acl) -> AclId {
 }
 
 pub(super) fn alter_default(
-    contents: &mut Contents,
+    catalog: &mut Catalog,
     (creator, schema, object): (Oid, Option<Oid>, DefaultObject),
     change: DefaultChange,
     grantee: Oid,
     privileges: Privileges,
 ) {
+    let version = catalog.server.version;
+    let contents = contents_mut(catalog);
     let is_row = |row: &DefaultAcl| (row.creator, row.schema, row.object) == (creator, schema, object);
     if !contents.defaults.iter().any(is_row) {
         // A global entry replaces the built-in default, and begins as that.
-        let own = item(creator, creator, owned(object));
+        let own = item(creator, creator, owned(object, version));
         let acl = Acl(schema.is_none().then_some(own).into_iter().collect());
         contents.defaults.push(DefaultAcl { creator, schema, object, acl });
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::lists::{forget, give, hand_over, item, take};
-use super::privileges::{alter_default, each_acl, take_columns};
+use super::lists::{forget, give, hand_over, item, moved, take};
+use super::privileges::{alter_default, close_view, each_acl, take_columns};
 use crate::{
     Acl, AclId, Action, Catalog, Contents, Database, Ident, Membership, Oid, PasswordState, Privilege,
     Privileges, Recipient, Role, Schema,
@@ -54,13 +54,7 @@ pub fn simulate(catalog: &mut Catalog, database: &Ident, action: &Action) {
             for creator in creators.iter().map(|creator| oid(catalog, creator)).collect::<Vec<_>>() {
                 for schema in &schemas {
                     for grantee in recipients.iter().map(|to| recipient(catalog, to)).collect::<Vec<_>>() {
-                        alter_default(
-                            contents_mut(catalog),
-                            (creator, *schema, *object),
-                            *change,
-                            grantee,
-                            *privileges,
-                        );
+                        alter_default(catalog, (creator, *schema, *object), *change, grantee, *privileges);
                     }
                 }
             }
@@ -72,10 +66,13 @@ pub fn simulate(catalog: &mut Catalog, database: &Ident, action: &Action) {
         Action::SetViewInvoker { database, role, view } => {
             dependencies_mut(catalog, role, database).definer_views.retain(|present| present != view);
         }
-        Action::CloseView { database, role, view, from } => {
+        Action::CloseView { database: place, role, view, from } => {
             let grantee = recipient(catalog, from);
-            let found = dependencies_mut(catalog, role, database);
+            let found = dependencies_mut(catalog, role, place);
             found.exposed.retain(|exposed| exposed.view != *view || exposed.grantee != grantee);
+            if place == database {
+                close_view(catalog, view, grantee);
+            }
         }
         Action::ReassignOwned { database: place, role, to } => {
             reassign(catalog, place == database, place, role, to);
@@ -106,7 +103,7 @@ fn create_role(catalog: &mut Catalog, name: &Ident) {
     let admin = catalog.server.admin;
     if catalog.server.version.major() >= 16 && !catalog.roles[&admin].superuser {
         // Whoever makes a role without being superuser may administer it, and no more.
-        let (role, member, grantor) = (oid, admin, BOOTSTRAP);
+        let (role, member, grantor) = (oid, admin, bootstrap(catalog));
         catalog.memberships.push(Membership {
             role,
             member,
@@ -191,7 +188,7 @@ fn allow_connections(catalog: &mut Catalog) {
         return;
     }
     let is_old = catalog.server.version.major() <= 14;
-    let owner = if is_old { BOOTSTRAP } else { pg_database_owner(catalog) };
+    let owner = if is_old { bootstrap(catalog) } else { pg_database_owner(catalog) };
     let usage = Privileges::of(&[Privilege::Usage]);
     let create = usage.union(Privileges::of(&[Privilege::Create]));
     let public = if is_old { create } else { usage };
@@ -199,6 +196,14 @@ fn allow_connections(catalog: &mut Catalog) {
     let schema = Schema { name: "public".parse().expect("a short name"), owner, acl: AclId(0) };
     let schemas = [(Oid(2200), schema)].into();
     catalog.contents = Some(Contents { schemas, acls: vec![acl], ..Contents::default() });
+}
+
+/// Who it is, a catalog need not know.
+fn bootstrap(catalog: &mut Catalog) -> Oid {
+    let known = catalog.roles.values().next().expect("the admin role is known").clone();
+    let name = "postgres".parse().expect("a short name");
+    catalog.roles.entry(BOOTSTRAP).or_insert_with(|| Role { name, superuser: true, ..known });
+    BOOTSTRAP
 }
 
 fn pg_database_owner(catalog: &mut Catalog) -> Oid {
@@ -226,6 +231,11 @@ fn reassign(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident, t
     for group in contents.relations.iter_mut().filter(|group| group.owner == before) {
         group.owner = after;
         group.acl = handed_over(&mut contents.acls, group.acl, before, after);
+    }
+    for found in contents.columns.iter_mut().filter(|found| found.owner == before) {
+        found.owner = after;
+        found.item.grantor = moved(found.item.grantor, before, after);
+        found.item.grantee = moved(found.item.grantee, before, after);
     }
     contents.owners.remove(&before);
 }
