@@ -99,10 +99,13 @@ impl Outcome {
         })
     }
 
-    /// What grew, and was granted.
+    /// What grew, and was granted. A role that is made again did not grow.
     pub fn growth(&self, resource: &Resource) -> Vec<String> {
-        let grown = self.drift.iter().filter(|action| is_growth(action) && is_for(action, resource));
-        grown.map(ToString::to_string).collect()
+        let mine = || self.drift.iter().filter(|action| is_for(action, resource));
+        if mine().any(is_creation) {
+            return Vec::new();
+        }
+        mine().filter(|action| is_growth(action)).map(ToString::to_string).collect()
     }
 
     /// The role of this resource on the server.

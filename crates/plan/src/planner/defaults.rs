@@ -8,8 +8,8 @@ use super::creators::{Reach, creators};
 use super::relations;
 use super::view::{Subject, View};
 use crate::{
-    Action, Cause, Contents, DefaultAcl, DefaultChange, DefaultObject, Ident, MOST_ENTRIES, Oid, Privileges,
-    Recipient, Schemas, Withheld,
+    Acl, Action, Cause, Contents, DefaultAcl, DefaultChange, DefaultObject, Ident, MOST_ENTRIES, Oid,
+    Privileges, Recipient, Schemas, Withheld,
 };
 
 /// The kinds of objects that a grantee's access speaks of.
@@ -187,15 +187,13 @@ fn may_change(view: &View<'_>, creator: &Ident) -> bool {
 /// A creator that has entries for the subject elsewhere, or that the resources name, had this one too.
 fn cause(view: &View<'_>, contents: &Contents, row: Row<'_>, subject: &Subject<'_>) -> Cause {
     let (creator, schema, _) = row;
-    let Some(grantee) = subject.oid else { return Cause::Missing };
-    let uses = |schema: Oid| {
-        contents.schemas.get(&schema).is_some_and(|schema| !contents.acl(schema.acl).of(grantee).is_empty())
-    };
+    let stands_in = |acl: &Acl| subject.oid.is_some_and(|grantee| !acl.of(grantee).is_empty());
+    let uses =
+        |schema: Oid| contents.schemas.get(&schema).is_some_and(|schema| stands_in(contents.acl(schema.acl)));
     let was_here = schema.is_none_or(uses);
     let is_named = view.logins.contains_key(creator);
     let oid = view.catalog.role_oid(creator);
-    let has_entries =
-        contents.defaults.iter().any(|row| Some(row.creator) == oid && !row.acl.of(grantee).is_empty());
+    let has_entries = contents.defaults.iter().any(|row| Some(row.creator) == oid && stands_in(&row.acl));
     if was_here && (is_named || has_entries) { Cause::Missing } else { Cause::Growth }
 }
 

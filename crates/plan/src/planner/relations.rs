@@ -140,7 +140,7 @@ impl Place<'_> {
         let schema = Some(self.group.schema);
         let by_default =
             super::defaults::held(view, self.contents, self.group.owner, schema, object, subject);
-        if subject.oid.is_none() || by_default.contains(missing) { Cause::Missing } else { Cause::Growth }
+        if by_default.contains(missing) { Cause::Missing } else { Cause::Growth }
     }
 
     fn describe(&self, owned: &str) -> String {

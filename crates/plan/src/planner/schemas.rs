@@ -172,11 +172,7 @@ fn cause(
     let by_default =
         super::defaults::held(view, contents, schema.owner, None, crate::DefaultObject::Schemas, subject);
     let is_public = schema.name.as_str() == "public";
-    if subject.oid.is_none() || is_public || by_default.contains(missing) {
-        Cause::Missing
-    } else {
-        Cause::Growth
-    }
+    if is_public || by_default.contains(missing) { Cause::Missing } else { Cause::Growth }
 }
 
 fn push_pending(view: &View<'_>, contents: &Contents, plan: &mut Plan) {

@@ -87,6 +87,19 @@ fn without_a_password_in_its_secret_a_role_cannot_log_in() {
 }
 
 #[test]
+fn what_is_planned_in_the_database_stays_the_same_when_the_roles_are_there() {
+    let wanted = desired(&["old readwrite"]);
+    let more = desired(&["old readwrite", "reader read public", "writer readwrite"]);
+    let mut builder = Builder::provisioned(17, &wanted).table("public", "orders", "owner");
+    let before = plan(&more, &builder.catalog);
+    for action in before.steps().next().unwrap() {
+        builder = builder.run(action);
+    }
+    let after = plan(&more, &builder.catalog);
+    assert_eq!(before.steps().nth(1), after.steps().next());
+}
+
+#[test]
 fn in_the_opened_database_grantees_get_what_is_there_and_what_will_be() {
     let wanted = desired(&[]);
     let more = desired(&["reader read public", "writer readwrite"]);
@@ -100,8 +113,8 @@ fn in_the_opened_database_grantees_get_what_is_there_and_what_will_be() {
             COMMENT ON ROLE "writer" IS '{"postgres-provisioner":"v1","installation":"test","resource":"digest-writer","uid":"uid-writer"}'
             GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "reader"
             GRANT CONNECT, TEMPORARY ON DATABASE "app" TO "writer"
-            ALTER DEFAULT PRIVILEGES FOR ROLE "owner", "writer" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
             ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "writer"
+            ALTER DEFAULT PRIVILEGES FOR ROLE "owner", "writer" IN SCHEMA "public" GRANT SELECT ON TABLES TO "reader"
             ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT SELECT, USAGE ON SEQUENCES TO "writer"
             ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT USAGE, CREATE ON SCHEMAS TO "writer"
             GRANT USAGE ON SCHEMA "public" TO "reader"
