@@ -17,3 +17,4 @@ mod sessions;
 mod support;
 mod tls;
 mod traps;
+mod walk;

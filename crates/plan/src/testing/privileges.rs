@@ -3,8 +3,8 @@
 use super::lists::{give, item, owned, take, take_from};
 use super::simulate::{contents_mut, database_mut, recipient, schema_oids};
 use crate::{
-    Acl, AclId, AclItem, Catalog, Contents, DefaultAcl, DefaultChange, DefaultObject, Oid, Privilege, Privileges,
-    Recipient, Relation, RelationGroup, RelationKind, Taken, Target,
+    Acl, AclId, AclItem, Catalog, Contents, DefaultAcl, DefaultChange, DefaultObject, Oid, Privilege,
+    Privileges, Recipient, Relation, RelationGroup, RelationKind, Taken, Target,
 };
 
 /// Calls `change` for every list of the target and every recipient, with the owner.
