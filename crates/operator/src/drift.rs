@@ -103,6 +103,7 @@ mod tests {
             target: Target::Tables(vec![Relation { name, kind: RelationKind::Table }]),
             privileges: Privileges::of(&[Privilege::Select]),
             to: vec![Recipient::Role(ident("app_reader"))],
+            grantor: None,
             cause: Cause::Missing,
         };
         assert_eq!(sentence(&action), "SELECT on public.orders was revoked from app_reader");

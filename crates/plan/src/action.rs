@@ -91,6 +91,8 @@ pub enum Action {
         privileges: Privileges,
         /// To whom.
         to: Vec<Recipient>,
+        /// The owner, where the server would take another to be the giver.
+        grantor: Option<Ident>,
         /// How it came to be missing.
         cause: Cause,
     },
@@ -106,7 +108,8 @@ pub enum Action {
         taken: Taken,
         /// From whom.
         from: Vec<Recipient>,
-        /// Who gave it, where that is not the owner: only it can take it back.
+        /// Who gave it, where that is not the owner, or the server would take another to be: only it can take it
+        /// back.
         grantor: Option<Ident>,
     },
     /// `ALTER DEFAULT PRIVILEGES FOR ROLE … [IN SCHEMA …] GRANT or REVOKE …`.
@@ -257,7 +260,7 @@ impl Action {
     /// The role to run the statement as (`SET LOCAL ROLE`): a privilege is taken back by who gave it.
     pub const fn as_role(&self) -> Option<&Ident> {
         match self {
-            Self::Revoke { grantor, .. } => grantor.as_ref(),
+            Self::Grant { grantor, .. } | Self::Revoke { grantor, .. } => grantor.as_ref(),
             _ => None,
         }
     }

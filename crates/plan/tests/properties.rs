@@ -256,7 +256,7 @@ fn happen(builder: Builder, event: &Event) -> Builder {
 fn change(given: bool, target: Target, privilege: Privilege, role: Recipient) -> Action {
     let (database, privileges) = (ident("app"), Privileges::of(&[privilege]));
     if given {
-        Action::Grant { database, target, privileges, to: vec![role], cause: Cause::Missing }
+        Action::Grant { database, target, privileges, to: vec![role], grantor: None, cause: Cause::Missing }
     } else {
         Action::Revoke {
             database,

@@ -94,6 +94,7 @@ proptest! {
             target: Target::Tables(vec![Relation { name, kind: RelationKind::Table }]),
             privileges: Privileges::of(&[Privilege::Select]),
             to: [&reader, &writer].map(|role| Recipient::Role(role.clone())).into(),
+            grantor: None,
             cause: Cause::Missing,
         };
         let wanted = [

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use exec::{Applied, End};
-use plan::{Action, Desired, QualifiedName, Refused, Withheld, testing::ident};
+use exec::{Applied, End, Password};
+use plan::{Action, Desired, Disposition, Leaving, QualifiedName, Refused, Withheld, testing::ident};
 use testbed::{
     eventually,
     postgres::{fetch_text, run},
@@ -331,5 +331,38 @@ async fn default_privileges_do_not_reach_the_relations_of_extensions_for_long() 
         assert_eq!(place.ask(&*granted).await.as_deref(), Some("0"), "on {}", place.postgres);
         let public = format!("SELECT has_table_privilege('public', '{view}', 'SELECT')");
         assert_eq!(place.ask(public).await.as_deref(), Some("t"), "what the extension gives is its own");
+    }
+}
+
+#[tokio::test]
+async fn who_may_pass_a_privilege_on_does_not_give_and_take_in_the_owners_place() {
+    for major in MAJORS {
+        let mut place = place(major, Admin::Limited).await;
+        let reader = place.reader.clone();
+        let late = |desired: &mut Desired| desired.grantees.remove_entry(&reader).unwrap();
+        let mut desired = place.desired();
+        late(&mut desired);
+        place.converge(&desired).await;
+        // Among roles that may give, the server takes the oldest: here the owner is the youngest.
+        let before = std::mem::replace(&mut place.owner, ident(&unique("owner")));
+        let password = Password::new("password of the new owner");
+        place.secrets.0.insert(place.owner.clone(), password);
+        let claim = desired.logins[&before].claim.clone();
+        let mut desired = place.desired();
+        let late = late(&mut desired);
+        let leaving = Leaving { claim, recorded: None, disposition: Disposition::Drop };
+        desired.leaving.insert(before, leaving);
+        place.converge(&desired).await;
+        let made = format!(
+            "CREATE SCHEMA shop; CREATE TABLE shop.stock (n int); \
+             GRANT USAGE ON SCHEMA shop TO {writer} WITH GRANT OPTION; \
+             GRANT SELECT, TRUNCATE ON shop.stock TO {writer} WITH GRANT OPTION",
+            writer = place.writer
+        );
+        place.sql_as(&place.owner, made).await.unwrap();
+        desired.grantees.extend([late]);
+        place.converge(&desired).await;
+        place.sql_as(&place.reader, "SELECT FROM shop.stock").await.unwrap();
+        place.sql_as(&place.writer, "TRUNCATE shop.stock").await.unwrap_err();
     }
 }

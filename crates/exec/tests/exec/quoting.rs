@@ -81,6 +81,7 @@ impl Sample {
             target,
             privileges: Privileges::of(&[privilege]),
             to: vec![self.grantee()],
+            grantor: None,
             cause: Cause::Missing,
         };
         let by_default = Action::AlterDefaultPrivileges {

@@ -39,7 +39,7 @@ impl Class {
 /// What makes two changes one statement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Change {
-    Grant(Cause),
+    Grant { grantor: Option<Ident>, cause: Cause },
     Revoke { grantor: Option<Ident>, taken: Taken },
 }
 
@@ -90,8 +90,8 @@ impl Batch {
                 let database = database.clone();
                 let recipients = recipients.clone();
                 plan.actions.push(match change.clone() {
-                    Change::Grant(cause) => {
-                        Action::Grant { database, target, privileges, to: recipients, cause }
+                    Change::Grant { grantor, cause } => {
+                        Action::Grant { database, target, privileges, to: recipients, grantor, cause }
                     }
                     Change::Revoke { grantor, taken } => {
                         Action::Revoke { database, target, privileges, taken, from: recipients, grantor }

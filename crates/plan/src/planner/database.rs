@@ -238,7 +238,7 @@ fn push_owner_access(view: &View<'_>, owner: &Ident, acl: &Acl, found: Option<&D
         // A new database gives its owner everything.
         _ => OWNER,
     };
-    push_grant(view, owner, OWNER.without(held), plan);
+    push_grant(view, acl, (owner, OWNER.without(held)), plan);
 }
 
 /// What a subject has on the database.
@@ -252,7 +252,7 @@ fn push_subjects(view: &View<'_>, acl: &Acl, plan: &mut Plan) {
     for subject in &view.subjects {
         let wanted = wanted(subject);
         let found = |acl: &Acl| subject.oid.map_or(Privileges::NONE, |oid| acl.of(oid));
-        push_grant(view, subject.name, wanted.without(found(&remaining)), plan);
+        push_grant(view, acl, (subject.name, wanted.without(found(&remaining))), plan);
         let Some(oid) = subject.oid else { continue };
         let recipient = Recipient::Role(subject.name.clone());
         if subject.exact {
@@ -278,7 +278,7 @@ fn push_losses(
         for loss in surplus::losses(view, object, remaining, item, wanted) {
             let (from, grantor) = match loss.way {
                 Way::As(grantor) => (recipient.clone(), grantor),
-                Way::From(giver) => (Recipient::Role(giver), None),
+                Way::From { giver, by } => (Recipient::Role(giver), by),
                 Way::Barred(giver) => {
                     let object = format!("database {}, given by {giver}", view.desired.database);
                     let (role, privileges) = (recipient.role().cloned(), loss.privileges);
@@ -310,7 +310,7 @@ pub(super) fn push_departure(view: &View<'_>, oid: Oid, name: &Ident, plan: &mut
     plan.actions.append(&mut departure.actions);
 }
 
-fn push_grant(view: &View<'_>, to: &Ident, privileges: Privileges, plan: &mut Plan) {
+fn push_grant(view: &View<'_>, acl: &Acl, (to, privileges): (&Ident, Privileges), plan: &mut Plan) {
     if privileges.is_empty() {
         return;
     }
@@ -319,11 +319,13 @@ fn push_grant(view: &View<'_>, to: &Ident, privileges: Privileges, plan: &mut Pl
         plan.withheld.push(Withheld::NotPermitted { role: Some(to.clone()), object, privileges });
         return;
     }
+    let object = Object { acl, owner: owner_oid(view), schema: None };
     plan.actions.push(Action::Grant {
         database: view.desired.database.clone(),
         target: Target::Database,
         privileges,
         to: vec![Recipient::Role(to.clone())],
+        grantor: surplus::owner_by_name(view, object, privileges),
         cause: Cause::Missing,
     });
 }

@@ -97,7 +97,8 @@ impl Place<'_> {
             };
             self.room = room;
         }
-        let change = Change::Grant(self.cause(view, subject, privileges));
+        let grantor = surplus::owner_by_name(view, self.object, privileges);
+        let change = Change::Grant { grantor, cause: self.cause(view, subject, privileges) };
         cell.add(change, privileges, Recipient::Role(subject.name.clone()));
     }
 

@@ -49,12 +49,14 @@ pub(super) fn push_public(view: &View<'_>, contents: &Contents, plan: &mut Plan)
         READ_WRITE.without(held)
     };
     let mut cell = Cell::default();
+    let object = Object { acl, owner: schema.owner, schema: None };
     if view.can_act_as(schema.owner) {
-        cell.add(Change::Grant(Cause::Missing), missing, Recipient::Role(owner.clone()));
+        let grantor = surplus::owner_by_name(view, object, missing);
+        let change = Change::Grant { grantor, cause: Cause::Missing };
+        cell.add(change, missing, Recipient::Role(owner.clone()));
     } else {
         withhold(Some(owner), &schema.name, missing, plan);
     }
-    let object = Object { acl, owner: schema.owner, schema: None };
     for item in acl.items_of(Oid::PUBLIC) {
         let losses = surplus::losses(view, object, acl, item, item.privileges.without(CREATE));
         push_losses(losses, (&Recipient::Public, &|| format!("schema {}", schema.name)), &mut cell, plan);
@@ -107,7 +109,8 @@ impl Place<'_> {
             withhold(Some(subject.name), &schema.name, missing, plan);
         } else {
             let cause = cause(view, self.contents, schema, subject, missing);
-            cell.add(Change::Grant(cause), missing, recipient.clone());
+            let grantor = surplus::owner_by_name(view, self.object, missing);
+            cell.add(Change::Grant { grantor, cause }, missing, recipient.clone());
         }
         let Some(oid) = subject.oid.filter(|oid| *oid != schema.owner) else { return };
         let describe = || format!("schema {}", schema.name);
@@ -132,8 +135,8 @@ pub(super) fn push_losses(
     for Loss { privileges, taken, way } in losses {
         match way {
             Way::As(grantor) => cell.add(Change::Revoke { grantor, taken }, privileges, recipient.clone()),
-            Way::From(giver) => {
-                cell.add(Change::Revoke { grantor: None, taken }, privileges, Recipient::Role(giver));
+            Way::From { giver, by: grantor } => {
+                cell.add(Change::Revoke { grantor, taken }, privileges, Recipient::Role(giver));
             }
             Way::Barred(giver) => {
                 let object = format!("{}, given by {giver}", describe());

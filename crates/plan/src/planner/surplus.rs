@@ -27,11 +27,11 @@ pub(super) struct Loss {
 /// How a privilege can be taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// As the one who gave it; `None` is the owner, as whom a superuser and its members revoke anyway.
+    /// As the one who gave it; `None` is the owner, where the server takes the admin role to stand for it.
     As(Option<Ident>),
     /// Its giver loses the right to pass it on, and with it everything passed on: only the roles that should not
     /// have it.
-    From(Ident),
+    From { giver: Ident, by: Option<Ident> },
     /// Not by us.
     Barred(Ident),
 }
@@ -95,7 +95,7 @@ pub(super) fn losses(
     let loss = |(taken, privileges): (Taken, Privileges)| {
         let way = way(view, object, item, privileges);
         // What its giver loses is the right to give it.
-        let taken = if matches!(way, Way::From(_)) { Taken::GrantOption } else { taken };
+        let taken = if matches!(way, Way::From { .. }) { Taken::GrantOption } else { taken };
         Loss { privileges, taken, way }
     };
     parts.into_iter().filter(|(_, privileges)| !privileges.is_empty()).map(loss).collect()
@@ -105,7 +105,8 @@ fn way(view: &View<'_>, object: Object<'_>, item: &AclItem, privileges: Privileg
     let giver = || view.name(item.grantor).clone();
     let owner_can = view.can_act_as(object.owner);
     if item.grantor == object.owner {
-        return if owner_can { Way::As(None) } else { Way::Barred(giver()) };
+        let by = || owner_by_name(view, object, privileges);
+        return if owner_can { Way::As(by()) } else { Way::Barred(giver()) };
     }
     if view.can_become(item.grantor) && reaches(view, object, item.grantor) {
         return Way::As(Some(giver()));
@@ -119,14 +120,32 @@ fn way(view: &View<'_>, object: Object<'_>, item: &AclItem, privileges: Privileg
             && other.grantee != item.grantee
             && !other.privileges.intersection(privileges).is_empty()
     });
-    if owner_can && from_owner && !costs_others { Way::From(giver()) } else { Way::Barred(giver()) }
+    if owner_can && from_owner && !costs_others {
+        Way::From { giver: giver(), by: owner_by_name(view, object, privileges) }
+    } else {
+        Way::Barred(giver())
+    }
+}
+
+/// The owner, where it takes its name to give or take in its place. A superuser stands for every owner. Of the roles
+/// that another admin role acts for, the server takes the first it finds that may pass the privileges on.
+pub(super) fn owner_by_name(view: &View<'_>, object: Object<'_>, privileges: Privileges) -> Option<Ident> {
+    let owner = view.stands_for(view.owner_after(object.owner));
+    let is_rival = |item: &AclItem| {
+        ![object.owner, owner].contains(&item.grantee)
+            && view.can_act_as(item.grantee)
+            && !item.grantable.intersection(privileges).is_empty()
+    };
+    let is_needed = !view.admin_is_superuser() && object.acl.0.iter().any(is_rival);
+    (is_needed && view.can_become(owner) && reaches(view, object, owner)).then(|| view.name(owner).clone())
 }
 
 /// Whether the role may use the schema, without which it cannot name what is in it.
 fn reaches(view: &View<'_>, object: Object<'_>, role: Oid) -> bool {
     let Some((schema, acl)) = object.schema else { return true };
     let usage = Privileges::of(&[Privilege::Usage]);
+    let owner = view.stands_for(view.owner_after(schema.owner));
     view.is_superuser(role)
         || acl.of(Oid::PUBLIC).contains(usage)
-        || view.acts_for(role).iter().any(|oid| *oid == schema.owner || acl.of(*oid).contains(usage))
+        || view.acts_for(role).iter().any(|oid| *oid == owner || acl.of(*oid).contains(usage))
 }

@@ -36,6 +36,7 @@ fn by_hand(privilege: Privilege, target: Target, role: &str) -> Action {
         target,
         privileges: Privileges::of(&[privilege]),
         to: vec![Recipient::Role(ident(role))],
+        grantor: None,
         cause: Cause::Missing,
     }
 }
@@ -272,6 +273,7 @@ fn owner_public_and_password_drift_is_repaired() {
         target: Target::Database,
         privileges: Privileges::of(&[Privilege::Connect]),
         to: vec![Recipient::Public],
+        grantor: None,
         cause: Cause::Missing,
     };
     let mut wanted = wanted;

@@ -95,12 +95,17 @@ impl<'a> View<'a> {
         self.catalog.roles.get(&oid).is_some_and(|role| role.name.as_str() == "pg_database_owner")
     }
 
-    /// Whether the admin role may change privileges on what this role owns, and its default privileges.
-    pub(super) fn can_act_as(&self, oid: Oid) -> bool {
-        let stands_for = match &self.catalog.database {
+    /// The role itself, or who it stands for in this database.
+    pub(super) fn stands_for(&self, oid: Oid) -> Oid {
+        match &self.catalog.database {
             Some(database) if self.is_pg_database_owner(oid) => database.owner,
             _ => oid,
-        };
+        }
+    }
+
+    /// Whether the admin role may change privileges on what this role owns, and its default privileges.
+    pub(super) fn can_act_as(&self, oid: Oid) -> bool {
+        let stands_for = self.stands_for(oid);
         // A role that the plan makes is one that the admin role becomes a member of.
         let is_new = !self.catalog.roles.contains_key(&stands_for);
         self.admin_is_superuser() || is_new || self.authority.inherits.contains(&stands_for)
@@ -139,12 +144,7 @@ impl<'a> View<'a> {
 
     /// What the subject will own is not granted to it.
     pub(super) fn owns(&self, subject: &Subject<'_>, owner: Oid) -> bool {
-        let after = self.owner_after(owner);
-        let stands_for = match &self.catalog.database {
-            Some(database) if self.is_pg_database_owner(after) => database.owner,
-            _ => after,
-        };
-        subject.oid == Some(stands_for)
+        subject.oid == Some(self.stands_for(self.owner_after(owner)))
     }
 
     /// What an item gives the subject once ownership has moved: an owner's own entry moves with it.

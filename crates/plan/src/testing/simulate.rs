@@ -40,8 +40,12 @@ pub fn simulate(catalog: &mut Catalog, database: &Ident, action: &Action) {
         }
         Action::Revoke { target, privileges, taken, from, grantor, .. } => {
             let grantor = grantor.as_ref().map(|grantor| oid(catalog, grantor));
+            let database_owner = catalog.database.as_ref().map(|found| found.owner);
+            let stand_in = catalog.role_oid(&"pg_database_owner".parse().expect("a short name"));
             let change = |acl: &mut Acl, owner: Oid, grantee| {
-                take(acl, owner, (grantor.unwrap_or(owner), grantee), (*privileges, *taken));
+                let is_behind = stand_in == Some(owner) && grantor == database_owner;
+                let grantor = grantor.filter(|_| !is_behind).unwrap_or(owner);
+                take(acl, owner, (grantor, grantee), (*privileges, *taken));
             };
             each_acl(catalog, target, &change, from);
             let grantees: Vec<_> = from.iter().map(|from| recipient(catalog, from)).collect();

@@ -21,7 +21,7 @@ pub(super) enum Happening {
 type Kind = fn(&mut World, &Objects) -> Option<Happening>;
 
 /// How often each happens, more or less.
-const KINDS: [(usize, Kind); 24] = [
+const KINDS: [(usize, Kind); 25] = [
     (3, add_user),
     (2, change_access),
     (2, change_schemas),
@@ -37,6 +37,7 @@ const KINDS: [(usize, Kind); 24] = [
     (3, drop_relation),
     (1, drop_schema),
     (3, grant_on_relation),
+    (4, pass_on),
     (2, grant_on_columns),
     (2, revoke_on_relation),
     (3, change_default_privileges),
@@ -323,9 +324,28 @@ fn grant_on_relation(world: &mut World, objects: &Objects) -> Option<Happening> 
     let relation = ours(world, objects)?;
     let to = ident(&grantee(world, objects, &relation.owner)?);
     let what = privileges(world, relation);
-    let option = if world.random.once_in(3) { " WITH GRANT OPTION" } else { "" };
+    let option = option(world);
     let sql = format!("GRANT {what} ON {} {} TO {to}{option}", relation.class(), relation.quoted());
     owner_of(relation, world, objects, sql)
+}
+
+/// Now and then the right to pass it on.
+fn option(world: &mut World) -> &'static str {
+    if world.random.once_in(3) { " WITH GRANT OPTION" } else { "" }
+}
+
+/// Who may, passes a privilege on, and now and then the right to do so. Nobody but a superuser can take back what
+/// strangers gave.
+fn pass_on(world: &mut World, objects: &Objects) -> Option<Happening> {
+    let can_give = |role: &String| can_act(role, world, objects) && world.can_act_as(role);
+    let options: Vec<_> = objects.options.iter().filter(|[_, _, role, _]| can_give(role)).collect();
+    let [schema, name, role, privilege] = world.random.pick(options)?;
+    let is_it = |found: &&Relation| found.schema == *schema && found.name == *name;
+    let relation = objects.relations.iter().find(is_it)?;
+    let to = grantee(world, objects, role).filter(|to| *to != relation.owner)?;
+    let (class, on, option) = (relation.class(), relation.quoted(), option(world));
+    let sql = format!("GRANT {privilege} ON {class} {on} TO {}{option}", ident(&to));
+    Some(Happening::Server { by: Some(role.clone()), sql })
 }
 
 fn revoke_on_relation(world: &mut World, objects: &Objects) -> Option<Happening> {
@@ -341,7 +361,8 @@ fn grant_on_columns(world: &mut World, objects: &Objects) -> Option<Happening> {
     let to = ident(&grantee(world, objects, &relation.owner)?);
     let what = world.random.some(["SELECT", "INSERT", "UPDATE", "REFERENCES"]);
     let what: Vec<_> = what.into_iter().map(|privilege| format!("{privilege} (n)")).collect();
-    let sql = format!("GRANT {} ON {} TO {to}", what.join(", "), relation.quoted());
+    let option = option(world);
+    let sql = format!("GRANT {} ON {} TO {to}{option}", what.join(", "), relation.quoted());
     owner_of(relation, world, objects, sql)
 }
 
@@ -363,7 +384,7 @@ fn change_default_privileges(world: &mut World, objects: &Objects) -> Option<Hap
     };
     let what = world.random.some(all.iter().copied()).join(", ");
     let change = if world.random.once_in(2) {
-        format!("GRANT {what} ON {object} TO {grantee}")
+        format!("GRANT {what} ON {object} TO {grantee}{}", option(world))
     } else {
         format!("REVOKE {what} ON {object} FROM {grantee}")
     };
@@ -388,7 +409,7 @@ fn change_schema_privileges(world: &mut World, objects: &Objects) -> Option<Happ
     }
     let role = ident(&grantee(world, objects, &schema.owner)?);
     if world.random.once_in(2) {
-        superuser(format!("GRANT {what} ON SCHEMA {name} TO {role}"))
+        superuser(format!("GRANT {what} ON SCHEMA {name} TO {role}{}", option(world)))
     } else {
         superuser(format!("REVOKE {what} ON SCHEMA {name} FROM {role}"))
     }
@@ -400,7 +421,9 @@ fn change_database_privileges(world: &mut World, objects: &Objects) -> Option<Ha
     let users: Vec<_> = world.present(&objects.roles).cloned().collect();
     match (world.random.below(3), world.random.pick(users)) {
         (0, _) => superuser(format!("GRANT {what} ON DATABASE {database} TO PUBLIC")),
-        (1, Some(user)) => superuser(format!("GRANT {what} ON DATABASE {database} TO {}", ident(&user))),
+        (1, Some(user)) => {
+            superuser(format!("GRANT {what} ON DATABASE {database} TO {}{}", ident(&user), option(world)))
+        }
         (_, Some(user)) => {
             let sql = format!("REVOKE {what} ON DATABASE {database} FROM {}", ident(&user));
             world.locked_out.insert(user);

@@ -13,6 +13,8 @@ pub(super) struct Objects {
     pub(super) roles: BTreeSet<String>,
     pub(super) schemas: BTreeMap<String, Schema>,
     pub(super) relations: Vec<Relation>,
+    /// Who may pass a privilege on a relation on: schema, relation, role, privilege.
+    pub(super) options: Vec<[String; 4]>,
     /// Who owns the database.
     pub(super) owner: String,
     /// What PUBLIC has on the database.
@@ -98,6 +100,10 @@ SELECT 'relation', s.nspname, c.relname,
 FROM pg_class c JOIN schema s ON s.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S')
 UNION ALL
+SELECT DISTINCT 'option', s.nspname, c.relname, k.rolname, a.privilege_type
+FROM pg_class c JOIN schema s ON s.oid = c.relnamespace, aclexplode(c.relacl) a JOIN known k ON k.oid = a.grantee
+WHERE a.is_grantable AND a.grantee <> c.relowner AND has_schema_privilege(k.oid, s.oid, 'USAGE')
+UNION ALL
 SELECT 'owner', pg_get_userbyid(d.datdba), NULL, NULL, NULL
 FROM pg_database d WHERE d.datname = current_database()
 UNION ALL
@@ -111,7 +117,7 @@ UNION ALL
 SELECT 'definer', c.relname, pg_get_userbyid(c.relowner), NULL, NULL
 FROM pg_class c JOIN schema s ON s.oid = c.relnamespace
 WHERE c.relkind = 'v' AND NOT 'security_invoker=true' = ANY (coalesce(c.reloptions, '{}'))
-ORDER BY 1 DESC, 2, 3";
+ORDER BY 1 DESC, 2, 3, 4, 5";
 
 /// Reads it, with a session of the superuser.
 pub(super) async fn objects<'a>(
@@ -146,6 +152,7 @@ pub(super) async fn objects<'a>(
                     is_part,
                 });
             }
+            "option" => objects.options.push([first, second, third, fourth]),
             "owner" => objects.owner = first,
             "database" => _ = objects.public.insert(first),
             "definer" => objects.definers.push((first, second)),

@@ -80,6 +80,7 @@ fn a_list_of_privileges_is_not_made_longer_than_a_row_can_hold() {
         target: table("public", "orders"),
         privileges: Privileges::READ,
         to: others.clone(),
+        grantor: None,
         cause: Cause::Missing,
     });
     assert_eq!(plan(&wanted, &builder.catalog).withheld, []);
@@ -211,6 +212,7 @@ fn a_relation_that_somebody_works_on_does_not_hold_up_the_others() {
             target: table("public", "locked"),
             privileges: Privileges::READ_WRITE,
             to: vec![Recipient::Role(ident("writer"))],
+            grantor: None,
             cause: Cause::Missing,
         });
     wanted.busy.insert(crate::QualifiedName { schema: ident("public"), name: ident("locked") });
