@@ -44,7 +44,9 @@ pub fn sentence(action: &Action) -> String {
             let what = format!("{privileges} on future {object} of {}", creators.join(", "));
             format!("{what} was {taken} {link} {}", names(recipients))
         }
-        Action::ReassignOwned { role, .. } => format!("{} had come to own objects", role.as_str()),
+        Action::AdmitHeir { role, .. } | Action::ReassignOwned { role, .. } => {
+            format!("{} had come to own objects", role.as_str())
+        }
         Action::SetRoutineInvoker { routine, .. } => format!("{routine} ran with its owner's rights"),
         Action::SetViewInvoker { view, .. } | Action::CloseView { view, .. } => {
             format!("{view} read with its owner's rights")

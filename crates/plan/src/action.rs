@@ -1,7 +1,7 @@
 //! One action is one SQL statement: what it is about, where it runs, when, and for whom.
 
 use crate::{
-    DefaultChange, DefaultObject, Ident, Privileges, Recipient, Relation, Routine, Target, Verifier,
+    DefaultChange, DefaultObject, Ident, Privileges, Recipient, Relation, Routine, Taken, Target, Verifier,
 };
 
 /// A statement that changes the server.
@@ -160,6 +160,18 @@ pub enum Action {
         /// Who may use it no more.
         from: Recipient,
     },
+    /// `GRANT CREATE ON SCHEMA … TO …`: unless a superuser gives it away, a routine goes only to a role that may create
+    /// in its schema.
+    AdmitHeir {
+        /// The database.
+        database: Ident,
+        /// The role that leaves or may no longer own.
+        role: Ident,
+        /// The schema.
+        schema: Ident,
+        /// The heir.
+        heir: Ident,
+    },
     /// `REASSIGN OWNED BY … TO …`, in one database.
     ReassignOwned {
         /// The database.
@@ -193,17 +205,6 @@ pub enum Action {
         /// The role.
         role: Ident,
     },
-}
-
-/// How much of a privilege REVOKE takes (PostgreSQL manual, "REVOKE").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Taken {
-    /// The privilege, which its holder could not pass on.
-    Privilege,
-    /// The privilege and, with `CASCADE`, what its holder passed on.
-    WithDependents,
-    /// The right to pass it on (`GRANT OPTION FOR`) and, with `CASCADE`, what was passed on.
-    GrantOption,
 }
 
 /// How something came to be missing.
@@ -252,6 +253,7 @@ impl Action {
             | Self::SetRoutineInvoker { database, .. }
             | Self::SetViewInvoker { database, .. }
             | Self::CloseView { database, .. }
+            | Self::AdmitHeir { database, .. }
             | Self::ReassignOwned { database, .. }
             | Self::DropOwned { database, .. } => Site::Database(database),
         }
@@ -287,6 +289,7 @@ impl Action {
             | Self::SetRoutineInvoker { role, .. }
             | Self::SetViewInvoker { role, .. }
             | Self::CloseView { role, .. }
+            | Self::AdmitHeir { role, .. }
             | Self::ReassignOwned { role, .. }
             | Self::DropOwned { role, .. }
             | Self::SetVerifier { role, .. }
@@ -333,6 +336,7 @@ impl Action {
             | Self::SetRoutineInvoker { role, .. }
             | Self::SetViewInvoker { role, .. }
             | Self::CloseView { role, .. }
+            | Self::AdmitHeir { role, .. }
             | Self::ReassignOwned { role, .. }
             | Self::DropOwned { role, .. }
             | Self::DropRole { role } => Some(role),

@@ -328,6 +328,8 @@ pub struct Dependencies {
     pub named: bool,
     /// Its SECURITY DEFINER routines: after REASSIGN they would run with the heir's rights.
     pub definer_routines: Vec<Routine>,
+    /// The schemas of all its routines.
+    pub routine_schemas: BTreeSet<Ident>,
     /// Its views without `security_invoker`: they would read with the heir's rights.
     pub definer_views: Vec<Relation>,
     /// Its views and materialized views that others were given something on.

@@ -19,6 +19,8 @@ pub enum Phase {
     DatabaseAccess,
     /// Before ownership moves: what runs with its owner's rights must not gain the heir's.
     Disarm,
+    /// Before what is in the schema moves.
+    Admit,
     /// Before grants: what a downgraded role owned is granted to it like anything else.
     Reassign,
     /// With the right to create in a schema, in one transaction: what a new creator makes is readable from the
@@ -63,6 +65,7 @@ impl Action {
             Self::SetRoutineInvoker { .. } | Self::SetViewInvoker { .. } | Self::CloseView { .. } => {
                 Phase::Disarm
             }
+            Self::AdmitHeir { .. } => Phase::Admit,
             Self::ReassignOwned { .. } => Phase::Reassign,
             Self::AlterDefaultPrivileges { change: DefaultChange::Grant, .. } => Phase::DefaultGrants,
             Self::Grant { target: Target::Schemas(_), .. } => Phase::SchemaGrants,

@@ -101,6 +101,7 @@ impl Display for Action {
             }
             Self::SetRoutineInvoker { routine, .. } => write!(f, "ALTER ROUTINE {routine} SECURITY INVOKER"),
             Self::SetViewInvoker { view, .. } => write!(f, "ALTER VIEW {view} SET (security_invoker = true)"),
+            Self::AdmitHeir { schema, heir, .. } => write!(f, "GRANT CREATE ON SCHEMA {schema} TO {heir}"),
             Self::CloseView { view, from, .. } => write!(f, "REVOKE ALL ON TABLE {view} FROM {from} CASCADE"),
             Self::ReassignOwned { role, to, .. } => write!(f, "REASSIGN OWNED BY {role} TO {to}"),
             Self::DropOwned { role, .. } => write!(f, "DROP OWNED BY {role}"),

@@ -26,6 +26,17 @@ pub enum Recipient {
     Role(Ident),
 }
 
+/// How much of a privilege REVOKE takes (PostgreSQL manual, "REVOKE").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Taken {
+    /// The privilege, which its holder could not pass on.
+    Privilege,
+    /// The privilege and, with `CASCADE`, what its holder passed on.
+    WithDependents,
+    /// The right to pass it on (`GRANT OPTION FOR`) and, with `CASCADE`, what was passed on.
+    GrantOption,
+}
+
 /// Kinds of objects that default privileges know (`pg_default_acl.defaclobjtype`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DefaultObject {

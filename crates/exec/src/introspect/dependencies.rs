@@ -124,6 +124,7 @@ pub(crate) async fn owned(
         take(exposed, &mut found.exposed),
     ]
     .contains(&false);
+    found.routine_schemas = reply.routine_schemas.iter().flatten().filter_map(|name| ident(name)).collect();
     found.definer_routines.sort_unstable();
     found.definer_views.sort_unstable();
     found.exposed.sort_unstable();

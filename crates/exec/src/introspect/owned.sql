@@ -34,6 +34,7 @@ SELECT pg_catalog.json_build_object(
     FROM routine r
     WHERE r.definer
   ),
+  'routine_schemas', (SELECT pg_catalog.json_agg(DISTINCT r.schema) FROM routine r),
   'definer_views', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.schema, v.name, v.kind))
     FROM view v

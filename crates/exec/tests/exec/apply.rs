@@ -366,3 +366,25 @@ async fn who_may_pass_a_privilege_on_does_not_give_and_take_in_the_owners_place(
         place.sql_as(&place.writer, "TRUNCATE shop.stock").await.unwrap_err();
     }
 }
+
+#[tokio::test]
+async fn routines_in_a_schema_that_leaves_with_them_are_handed_over_whichever_comes_first() {
+    for major in MAJORS {
+        for admin in [Admin::Superuser, Admin::Limited] {
+            let place = place(major, admin).await;
+            let mut desired = place.desired();
+            place.converge(&desired).await;
+            let (owner, writer) = (&place.owner, &place.writer);
+            place.sql_as(owner, "CREATE SCHEMA home").await.unwrap();
+            place.converge(&desired).await;
+            // The server comes to what a role owns in the order in which it came to own it.
+            let function = "CREATE FUNCTION home.one() RETURNS int LANGUAGE sql AS 'SELECT 1'";
+            place.sql_as(writer, function).await.unwrap();
+            place.sql(format!("CREATE SCHEMA shop AUTHORIZATION {writer}")).await;
+            place.sql_as(writer, "ALTER FUNCTION home.one() SET SCHEMA shop").await.unwrap();
+            leave(&mut desired, writer);
+            assert_eq!(place.converge(&desired).await.role(writer), None);
+            place.sql_as(owner, "SELECT shop.one()").await.unwrap();
+        }
+    }
+}

@@ -6,8 +6,8 @@ use super::roles::untouchable;
 use super::view::View;
 use crate::marker::{Ownership, comment_with};
 use crate::{
-    Action, Dependencies, Disposition, ExposedView, Ident, Leaving, Marker, Oid, Origin, Recipient, Refusal,
-    Relation, RelationKind, Role, Withheld,
+    Action, Dependencies, Disposition, ExposedView, Ident, Leaving, Marker, Oid, Origin, Privilege,
+    Privileges, Recipient, Refusal, Relation, RelationKind, Role, Schema, Withheld,
 };
 
 /// The role, if it is there and ours to let go.
@@ -150,6 +150,9 @@ fn push_departure(view: &View<'_>, role: &Ident, database: &Ident, found: &Depen
             },
         };
         push_disarm(view, role, database, found, plan);
+        if *database == view.desired.database {
+            push_admission(view, role, owner, found, plan);
+        }
         plan.actions.push(Action::ReassignOwned {
             database: database.clone(),
             role: role.clone(),
@@ -175,11 +178,35 @@ pub(super) fn push_downgrades(view: &View<'_>, plan: &mut Plan) {
         }
         push_disarm(view, role, &view.desired.database, found, plan);
         let to = view.name(*heir).clone();
+        push_admission(view, role, &to, found, plan);
         plan.actions.push(Action::ReassignOwned {
             database: view.desired.database.clone(),
             role: role.clone(),
             to,
         });
+    }
+}
+
+/// Unless a superuser gives it away, a routine goes only to who may create in its schema, and REASSIGN may come to it
+/// before it comes to the schema. Relations are not asked for that.
+fn push_admission(view: &View<'_>, role: &Ident, heir: &Ident, found: &Dependencies, plan: &mut Plan) {
+    let Some(contents) = view.contents().filter(|_| !view.admin_is_superuser()) else { return };
+    let create = Privileges::of(&[Privilege::Create]);
+    let heir_oid = view.catalog.role_oid(heir);
+    let is_concerned = |schema: &&Schema| found.routine_schemas.contains(&schema.name);
+    for schema in contents.schemas.values().filter(is_concerned) {
+        let acl = contents.acl(schema.acl);
+        let may_create = heir_oid == Some(view.stands_for(schema.owner))
+            || acl.of(Oid::PUBLIC).contains(create)
+            || heir_oid.is_some_and(|heir| acl.of(heir).contains(create));
+        if !may_create && view.can_act_as(schema.owner) {
+            plan.actions.push(Action::AdmitHeir {
+                database: view.desired.database.clone(),
+                role: role.clone(),
+                schema: schema.name.clone(),
+                heir: heir.clone(),
+            });
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::lists::{forget, give, hand_over, item, moved, take};
 use super::privileges::{alter_default, close_view, each_acl, take_columns};
 use crate::{
     Acl, AclId, Action, Catalog, Contents, Database, Ident, Membership, Oid, PasswordState, Privilege,
-    Privileges, Recipient, Role, Schema,
+    Privileges, Recipient, Role, Schema, Target,
 };
 
 /// The superuser that `initdb` made.
@@ -78,6 +78,13 @@ pub fn simulate(catalog: &mut Catalog, database: &Ident, action: &Action) {
                 close_view(catalog, view, grantee);
             }
         }
+        Action::AdmitHeir { database: place, schema, heir, .. } if place == database => {
+            let create = Privileges::of(&[Privilege::Create]);
+            let change = |acl: &mut Acl, owner, grantee| give(acl, owner, grantee, create);
+            let target = Target::Schemas(vec![schema.clone()]);
+            each_acl(catalog, &target, &change, &[Recipient::Role(heir.clone())]);
+        }
+        Action::AdmitHeir { .. } => (),
         Action::ReassignOwned { database: place, role, to } => {
             reassign(catalog, place == database, place, role, to);
         }
