@@ -388,3 +388,28 @@ async fn routines_in_a_schema_that_leaves_with_them_are_handed_over_whichever_co
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_third_role_gave_a_leaving_one_does_not_hold_it() {
+    for major in MAJORS {
+        let place = place(major, Admin::Superuser).await;
+        let mut desired = place.desired();
+        place.converge(&desired).await;
+        let (owner, writer, third) = (&place.owner, &place.writer, unique("third"));
+        sql(place.postgres, "postgres", format!("CREATE ROLE {third}")).await;
+        let made = format!(
+            "CREATE SCHEMA shop; GRANT USAGE, CREATE ON SCHEMA shop TO {third} WITH GRANT OPTION; \
+             CREATE TABLE shop.stock (n int); GRANT UPDATE ON shop.stock TO {third} WITH GRANT OPTION; \
+             CREATE SEQUENCE shop.numbers; GRANT USAGE ON SEQUENCE shop.numbers TO {third} WITH GRANT OPTION"
+        );
+        place.sql_as(owner, made).await.unwrap();
+        place.converge(&desired).await;
+        let given = format!(
+            "SET ROLE {third}; GRANT USAGE ON SCHEMA shop TO {writer}; GRANT UPDATE (n) ON shop.stock TO {writer}; \
+             GRANT UPDATE ON shop.stock TO {writer}; GRANT USAGE ON SEQUENCE shop.numbers TO {writer}"
+        );
+        place.sql(given).await;
+        leave(&mut desired, writer);
+        assert_eq!(place.converge(&desired).await.role(writer), None);
+    }
+}

@@ -42,6 +42,9 @@ pub(super) fn push_relations(view: &View<'_>, contents: &Contents, plan: &mut Pl
             place.add_missing(view, subject, &remaining, &mut cell, plan);
             place.add_surplus(view, subject, &remaining, &mut cell, plan);
         }
+        for subject in view.departing() {
+            place.add_departure(view, &subject, &remaining, &mut cell, plan);
+        }
         let (busy, free): (Vec<_>, Vec<_>) =
             place.relations().partition(|relation| view.desired.busy.contains(&relation.name));
         if !busy.is_empty() {
@@ -124,6 +127,24 @@ impl Place<'_> {
         }
     }
 
+    /// What a role that is dropped has and DROP OWNED does not take.
+    fn add_departure(
+        &self,
+        view: &View<'_>,
+        subject: &Subject<'_>,
+        remaining: &Acl,
+        cell: &mut Cell,
+        plan: &mut Plan,
+    ) {
+        let Some(oid) = subject.oid.filter(|oid| *oid != self.group.owner) else { return };
+        let outlasts = |item: &&AclItem| surplus::outlasts_drop_owned(view, self.object, item);
+        for item in self.object.acl.items_of(oid).filter(outlasts) {
+            let losses = surplus::losses(view, self.object, remaining, item, Privileges::NONE);
+            let recipient = Recipient::Role(subject.name.clone());
+            push_losses(losses, (&recipient, &|| self.describe("")), cell, plan);
+        }
+    }
+
     fn wanted(&self, subject: &Subject<'_>) -> Privileges {
         if subject.schemas.includes(self.schema) && !self.is_extensions {
             wanted(subject.access, Class::of(self.group.kind))
@@ -198,6 +219,21 @@ pub(super) fn push_columns(view: &View<'_>, contents: &Contents, plan: &mut Plan
             continue;
         }
         push_column_losses(view, contents, found, (subject, wanted), plan);
+    }
+    for subject in view.departing() {
+        let outlasts = |found: &&ColumnGrant| {
+            subject.oid == Some(found.item.grantee)
+                && subject.oid != Some(found.owner)
+                && found.item.grantor != found.owner
+        };
+        for found in contents.columns.iter().filter(outlasts) {
+            if view.desired.busy.contains(&found.relation.name) {
+                let object = describe(std::slice::from_ref(&found.relation));
+                plan.withheld.push(Withheld::Busy { role: subject.name.clone(), object });
+                continue;
+            }
+            push_column_losses(view, contents, found, (&subject, Privileges::NONE), plan);
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use super::database::Verdict;
 use super::surplus::{self, Loss, Object, Way};
 use super::view::{Subject, View};
 use crate::{
-    Access, Acl, Cause, Contents, Ident, Managed, Oid, Privilege, Privileges, Recipient, Schema, Schemas,
-    Withheld,
+    Access, Acl, AclItem, Cause, Contents, Ident, Managed, Oid, Privilege, Privileges, Recipient, Schema,
+    Schemas, Withheld,
 };
 
 const CREATE: Privileges = Privileges::of(&[Privilege::Create]);
@@ -78,6 +78,9 @@ pub(super) fn push_schemas(view: &View<'_>, contents: &Contents, plan: &mut Plan
         for subject in view.subjects.iter().filter(|subject| !view.owns(subject, schema.owner)) {
             place.add_subject(view, subject, &mut cell, plan);
         }
+        for subject in view.departing() {
+            place.add_departure(view, &subject, &mut cell, plan);
+        }
         batch.add(cell, Class::Schemas, &Objects::Schemas(vec![schema.name.clone()]));
     }
     batch.push(&view.desired.database, plan);
@@ -121,6 +124,20 @@ impl Place<'_> {
             }
         } else {
             withhold_kept(subject, (acl, oid, wanted), describe, plan);
+        }
+    }
+}
+
+impl Place<'_> {
+    /// What a role that is dropped has and DROP OWNED does not take.
+    fn add_departure(&self, view: &View<'_>, subject: &Subject<'_>, cell: &mut Cell, plan: &mut Plan) {
+        let Some(oid) = subject.oid.filter(|oid| *oid != self.schema.owner) else { return };
+        let outlasts = |item: &&AclItem| surplus::outlasts_drop_owned(view, self.object, item);
+        let describe = || format!("schema {}", self.schema.name);
+        for item in self.object.acl.items_of(oid).filter(outlasts) {
+            let losses = surplus::losses(view, self.object, self.remaining, item, Privileges::NONE);
+            let recipient = Recipient::Role(subject.name.clone());
+            push_losses(losses, (&recipient, &describe), cell, plan);
         }
     }
 }

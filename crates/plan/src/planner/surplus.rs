@@ -127,6 +127,12 @@ fn way(view: &View<'_>, object: Object<'_>, item: &AclItem, privileges: Privileg
     }
 }
 
+/// Whether DROP OWNED leaves the entry to its grantee: it takes what the owner gave, or whoever the server takes to
+/// stand for the owner.
+pub(super) fn outlasts_drop_owned(view: &View<'_>, object: Object<'_>, item: &AclItem) -> bool {
+    item.grantor != object.owner || owner_by_name(view, object, item.privileges).is_some()
+}
+
 /// The owner, where it takes its name to give or take in its place. A superuser stands for every owner. Of the roles
 /// that another admin role acts for, the server takes the first it finds that may pass the privileges on.
 pub(super) fn owner_by_name(view: &View<'_>, object: Object<'_>, privileges: Privileges) -> Option<Ident> {

@@ -167,6 +167,18 @@ impl<'a> View<'a> {
         self.desired.leaving.iter().filter_map(leaver).collect()
     }
 
+    /// The same as those who lose everything here.
+    pub(super) fn departing(&self) -> impl Iterator<Item = Subject<'a>> {
+        let subject = |oid: &Oid| Subject {
+            name: self.name(*oid),
+            oid: Some(*oid),
+            access: None,
+            schemas: &Schemas::All,
+            exact: true,
+        };
+        self.leavers.iter().map(subject)
+    }
+
     /// Roles that the plan makes the admin role a member of.
     fn list_lent(&self) -> BTreeSet<Oid> {
         let logins = self.logins.keys().filter_map(|name| self.catalog.role_oid(name));

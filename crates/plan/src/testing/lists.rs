@@ -47,10 +47,15 @@ pub(super) fn take(
     drop_orphans(acl, owner);
 }
 
-/// What a role has and what it gave.
+/// What the owner gave a role and, with it, what the role gave.
+///
+/// # Panics
+///
+/// If somebody else gave it something: DROP OWNED leaves that, and the role cannot be dropped.
 pub(super) fn forget(acl: &mut Acl, owner: Oid, role: Oid) {
-    acl.0.retain(|item| item.grantee != role && item.grantor != role);
+    acl.0.retain(|item| (item.grantee, item.grantor) != (role, owner));
     drop_orphans(acl, owner);
+    assert!(acl.0.iter().all(|item| item.grantee != role), "a third role gave it something: {acl:?}");
 }
 
 fn drop_orphans(acl: &mut Acl, owner: Oid) {
