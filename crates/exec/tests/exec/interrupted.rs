@@ -244,8 +244,8 @@ async fn interrupt_on_every_leg(work: Work) {
     }
 }
 
-/// Cuts at every statement that changes something, begins or ends, and at one of each other kind. What is undone
-/// with its transaction is shared out among the legs; what stays done has its answer lost on every other leg.
+/// Cuts at every statement that changes something, begins or ends, and at one of each other kind, which are shared out
+/// among the legs. The answer is lost on every other leg.
 fn cuts(statements: &[String], leg: usize) -> Vec<Cut> {
     const END_SESSIONS: &str = "SELECT pg_catalog.pg_terminate_backend";
     const CHANGES: [&str; 10] = [
@@ -260,15 +260,11 @@ fn cuts(statements: &[String], leg: usize) -> Vec<Cut> {
         "REASSIGN",
         END_SESSIONS,
     ];
-    let (mut cuts, mut seen, mut is_inside) = (Vec::new(), BTreeSet::new(), false);
+    let (mut cuts, mut seen) = (Vec::new(), BTreeSet::new());
     for (number, text) in (1..).zip(statements) {
-        if text == "BEGIN" || text == "COMMIT" {
-            is_inside = text == "BEGIN";
-        }
         let changes = CHANGES.iter().any(|word| text.starts_with(word));
-        let is_worth = changes || seen.insert(text.chars().take(24).collect::<String>());
-        let is_undone = is_inside || !changes;
-        if is_worth && (!is_undone || number % LEGS.len() == leg) {
+        let is_new = seen.insert(text.chars().take(24).collect::<String>());
+        if changes || (is_new && number % LEGS.len() == leg) {
             cuts.push(if (number + leg).is_multiple_of(2) {
                 Cut::Sent(number)
             } else {
