@@ -332,6 +332,9 @@ pub struct Dependencies {
     pub routine_schemas: BTreeSet<Ident>,
     /// Its views without `security_invoker`: they would read with the heir's rights.
     pub definer_views: Vec<Relation>,
+    /// Its views and materialized views over something that it may not read. They fail now, and would not with the
+    /// heir's rights.
+    pub overreaching_views: Vec<Relation>,
     /// Its views and materialized views that others were given something on.
     pub exposed: Vec<ExposedView>,
     /// Whether something of it has a name that cannot be written, and is missing here.

@@ -113,6 +113,7 @@ pub(crate) async fn owned(
     let Json(reply): Json<OwnedReply> = session.scalar(query).await?;
     let routines = reply.definer_routines.iter().flatten().map(routine);
     let views = reply.definer_views.iter().flatten().map(view);
+    let overreaching = reply.overreaching_views.iter().flatten().map(view);
     let exposed = reply
         .exposed_views
         .iter()
@@ -121,12 +122,14 @@ pub(crate) async fn owned(
     found.unnameable = [
         take(routines, &mut found.definer_routines),
         take(views, &mut found.definer_views),
+        take(overreaching, &mut found.overreaching_views),
         take(exposed, &mut found.exposed),
     ]
     .contains(&false);
     found.routine_schemas = reply.routine_schemas.iter().flatten().filter_map(|name| ident(name)).collect();
     found.definer_routines.sort_unstable();
     found.definer_views.sort_unstable();
+    found.overreaching_views.sort_unstable();
     found.exposed.sort_unstable();
     Ok(roles(reply.roles.as_ref()))
 }

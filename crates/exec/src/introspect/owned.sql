@@ -16,7 +16,7 @@ routine AS MATERIALIZED (
 ),
 view AS MATERIALIZED (
   SELECT
-    n.nspname AS schema, c.relname AS name, c.relkind AS kind,
+    c.oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
     coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner)) AS acl,
     NOT EXISTS (
       SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) o
@@ -39,6 +39,31 @@ SELECT pg_catalog.json_build_object(
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.schema, v.name, v.kind))
     FROM view v
     WHERE v.definer
+  ),
+  -- Those that read what the role itself may not.
+  'overreaching_views', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.schema, v.name, v.kind))
+    FROM view v
+    WHERE EXISTS (
+      SELECT FROM pg_catalog.pg_rewrite w
+      JOIN pg_catalog.pg_depend d
+        ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+        AND d.objid = w.oid
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.refobjid <> v.oid
+      JOIN pg_catalog.pg_class b ON b.oid = d.refobjid AND b.relkind IN ('r', 'p', 'v', 'm', 'f')
+      WHERE w.ev_class = v.oid
+        AND NOT (
+          pg_catalog.has_table_privilege($1::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
+          OR CASE
+            WHEN d.refobjsubid > 0
+            THEN pg_catalog.has_column_privilege(
+              $1::pg_catalog.int8::pg_catalog.oid, b.oid, d.refobjsubid::pg_catalog.int2, 'SELECT'
+            )
+            ELSE pg_catalog.has_any_column_privilege($1::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
+          END
+        )
+    )
   ),
   'exposed_views', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(

@@ -115,7 +115,7 @@ fn push_drop(view: &View<'_>, oid: Oid, found: &Role, plan: &mut Plan) {
     super::database::push_departure(view, oid, &role, plan);
     let mut can_go = true;
     for (database, dependencies) in view.catalog.dependencies.get(&oid).into_iter().flatten() {
-        let Some(obstacle) = obstacle(dependencies) else {
+        let Some(obstacle) = obstacle(view, dependencies) else {
             push_departure(view, &role, database, dependencies, plan);
             continue;
         };
@@ -129,13 +129,20 @@ fn push_drop(view: &View<'_>, oid: Oid, found: &Role, plan: &mut Plan) {
 }
 
 /// Why what the role has in a database cannot be given away.
-pub(super) const fn obstacle(found: &Dependencies) -> Option<&'static str> {
+pub(super) fn obstacle(view: &View<'_>, found: &Dependencies) -> Option<String> {
+    // From 15 on a view can be made to run with the rights of its caller, a materialized view never.
+    let keeps_rights = |relation: &&Relation| {
+        view.catalog.server.version.major() < 15 || relation.kind == RelationKind::MaterializedView
+    };
     if !found.allow_connections {
-        Some("which does not accept connections")
+        Some("which does not accept connections".to_owned())
     } else if found.unnameable {
-        Some("with a name that is too long in UTF-8: rename it")
+        Some("with a name that is too long in UTF-8: rename it".to_owned())
     } else {
-        None
+        let overreaching = found.overreaching_views.iter().find(keeps_rights)?;
+        Some(format!(
+            "{overreaching}, which would read with the new owner's rights what its owner may not: drop it"
+        ))
     }
 }
 
@@ -171,11 +178,6 @@ pub(super) fn push_downgrades(view: &View<'_>, plan: &mut Plan) {
         let stays = view.subjects.iter().any(|subject| subject.oid == Some(*oid));
         let found = view.catalog.dependencies.get(oid).and_then(|found| found.get(&view.desired.database));
         let (true, Some(found)) = (stays, found) else { continue };
-        if let Some(obstacle) = obstacle(found) {
-            let reason = format!("it has something in database {}, {obstacle}", view.desired.database);
-            plan.withheld.push(Withheld::CannotLeave { role: role.clone(), reason });
-            continue;
-        }
         push_disarm(view, role, &view.desired.database, found, plan);
         let to = view.name(*heir).clone();
         push_admission(view, role, &to, found, plan);

@@ -229,7 +229,16 @@ impl<'a> View<'a> {
                 || self.subjects.iter().any(|subject| {
                     subject.oid == Some(oid) && subject.exact && subject.access == Some(Access::Read)
                 });
-            if !moves || !super::leaving::is_ours(self, &role.name) || self.is_held(oid) {
+            if !moves || !super::leaving::is_ours(self, &role.name) || self.is_refused(&role.name) {
+                continue;
+            }
+            if let Some(obstacle) = self.obstacle(oid) {
+                // What keeps a role that is dropped is said with the rest of it.
+                if !self.leavers.contains(&oid) {
+                    let reason =
+                        format!("it has something in database {}, {obstacle}", self.desired.database);
+                    plan.withheld.push(Withheld::CannotLeave { role: role.name.clone(), reason });
+                }
                 continue;
             }
             match super::leaving::foreign_database(self, role) {
@@ -245,12 +254,15 @@ impl<'a> View<'a> {
 }
 
 impl View<'_> {
-    /// Whether what the role owns here cannot be given away, or the server refused a part of that.
-    fn is_held(&self, oid: Oid) -> bool {
-        let here = self.catalog.dependencies.get(&oid).and_then(|found| found.get(&self.desired.database));
-        let name = &self.catalog.roles[&oid].name;
-        here.is_some_and(|found| super::leaving::obstacle(found).is_some())
-            || self.desired.refused.iter().any(|refused| refused.action.departing_role() == Some(name))
+    /// Why what the role owns here cannot be given away.
+    fn obstacle(&self, oid: Oid) -> Option<String> {
+        let here = self.catalog.dependencies.get(&oid)?.get(&self.desired.database)?;
+        super::leaving::obstacle(self, here)
+    }
+
+    /// Whether the server refused a part of giving it away.
+    fn is_refused(&self, name: &Ident) -> bool {
+        self.desired.refused.iter().any(|refused| refused.action.departing_role() == Some(name))
     }
 }
 

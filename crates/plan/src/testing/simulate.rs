@@ -232,6 +232,7 @@ fn reassign(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident, t
         found.owns = false;
         found.definer_routines.clear();
         found.definer_views.clear();
+        found.overreaching_views.clear();
         found.exposed.clear();
     }
     let Some(contents) = catalog.contents.as_mut().filter(|_| is_here) else { return };
