@@ -371,7 +371,7 @@ impl Action {
                 database == other
                     && !privileges.intersection(*privileges2).is_empty()
                     && recipients.iter().any(|one| recipients2.contains(one))
-                    && target.split().iter().any(|one| target2.split().contains(one))
+                    && target.overlaps(target2)
             }
             _ => self == other,
         }

@@ -1,5 +1,7 @@
 //! What GRANT, REVOKE and ALTER DEFAULT PRIVILEGES are about, and for whom.
 
+use std::collections::BTreeSet;
+
 use crate::{Ident, Relation};
 
 /// What GRANT and REVOKE are about.
@@ -90,6 +92,29 @@ impl Target {
             Self::Sequences(all) => all.iter().map(|one| Self::Sequences(vec![one.clone()])).collect(),
         }
     }
+
+    /// Whether an object is in both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Database, Self::Database) => true,
+            (Self::Schemas(some), Self::Schemas(others)) => shares(some, others),
+            (Self::Tables(some), Self::Tables(others)) | (Self::Sequences(some), Self::Sequences(others)) => {
+                shares(some, others)
+            }
+            (Self::Columns(one, some), Self::Columns(another, others)) => {
+                one == another && shares(some, others)
+            }
+            (
+                Self::Database | Self::Schemas(_) | Self::Tables(_) | Self::Sequences(_) | Self::Columns(..),
+                _,
+            ) => false,
+        }
+    }
+}
+
+fn shares<T: Ord>(some: &[T], others: &[T]) -> bool {
+    let some: BTreeSet<_> = some.iter().collect();
+    others.iter().any(|other| some.contains(other))
 }
 
 impl Recipient {
@@ -98,6 +123,39 @@ impl Recipient {
         match self {
             Self::Public => None,
             Self::Role(role) => Some(role),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{QualifiedName, RelationKind, testing::ident};
+
+    fn relations(names: &[&str]) -> Vec<Relation> {
+        let name = |name: &&str| QualifiedName { schema: ident("s"), name: ident(name) };
+        names.iter().map(|one| Relation { name: name(one), kind: RelationKind::Table }).collect()
+    }
+
+    #[test]
+    fn targets_overlap_where_they_share_an_object() {
+        let tables = |names: &[&str]| Target::Tables(relations(names));
+        let columns = |table: &str, names: &[&str]| {
+            Target::Columns(relations(&[table]).remove(0), names.iter().map(|name| ident(name)).collect())
+        };
+        for (one, other, wanted) in [
+            (Target::Database, Target::Database, true),
+            (Target::Database, tables(&["a"]), false),
+            (tables(&["b", "a"]), tables(&["c", "a"]), true),
+            (tables(&["a", "b"]), tables(&["c", "d"]), false),
+            (tables(&["a"]), Target::Sequences(relations(&["a"])), false),
+            (Target::Schemas(vec![ident("a")]), Target::Schemas(vec![ident("a"), ident("b")]), true),
+            (columns("a", &["x", "y"]), columns("a", &["y"]), true),
+            (columns("a", &["x"]), columns("b", &["x"]), false),
+            (columns("a", &["x"]), tables(&["a"]), false),
+        ] {
+            assert_eq!(one.overlaps(&other), wanted, "{one:?} {other:?}");
+            assert_eq!(other.overlaps(&one), wanted, "{other:?} {one:?}");
         }
     }
 }
