@@ -193,8 +193,8 @@ fn cause(view: &View<'_>, contents: &Contents, row: Row<'_>, subject: &Subject<'
     let was_here = schema.is_none_or(uses);
     let is_named = view.logins.contains_key(creator);
     let oid = view.catalog.role_oid(creator);
-    let has_entries = contents.defaults.iter().any(|row| Some(row.creator) == oid && stands_in(&row.acl));
-    if was_here && (is_named || has_entries) { Cause::Missing } else { Cause::Growth }
+    let has_entries = || contents.defaults.iter().any(|row| Some(row.creator) == oid && stands_in(&row.acl));
+    if was_here && (is_named || has_entries()) { Cause::Missing } else { Cause::Growth }
 }
 
 /// How many more entries fit into lists of default privileges. A new object gets the global entries and those of its

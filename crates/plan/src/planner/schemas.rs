@@ -110,7 +110,7 @@ impl Place<'_> {
         let missing = wanted.without(held(self.remaining));
         if !missing.is_empty() && !view.can_act_as(schema.owner) {
             withhold(Some(subject.name), &schema.name, missing, plan);
-        } else {
+        } else if !missing.is_empty() {
             let cause = cause(view, self.contents, schema, subject, missing);
             let grantor = surplus::owner_by_name(view, self.object, missing);
             cell.add(Change::Grant { grantor, cause }, missing, recipient.clone());
