@@ -157,9 +157,10 @@ async fn check(
         bytes = bare.run().await?;
         alone.push(start.elapsed());
     }
-    writeln!(out, "bytes {bytes}")?;
-    for (what, times) in [("whole", wholes), ("reading", readings), ("plan", plans), ("alone", alone)] {
-        writeln!(out, "{what} {}", median(times).as_micros())?;
+    writeln!(out, "bytes {bytes}\nwhole {}", median(wholes).as_micros())?;
+    // Others may be at work on the machine: what is compared is what each can do.
+    for (what, times) in [("reading", readings), ("plan", plans), ("alone", alone)] {
+        writeln!(out, "{what} {}", times.into_iter().min().unwrap_or_default().as_micros())?;
     }
     Ok(())
 }
