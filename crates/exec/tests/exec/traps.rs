@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use exec::Class;
-use plan::{Access, Ident, Schemas, testing::ident};
+use plan::{Access, Action, Desired, Ident, Managed, Schemas, testing::ident};
 use sqlx::PgConnection;
 use testbed::{Postgres, eventually, postgres::run, unique};
 
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     interrupted::LEGS,
-    support::{Admin, MAJORS, Place, leave, place, place_on, rounds, sql},
+    support::{Admin, MAJORS, Place, leave, place, place_on, read, rounds, sql},
 };
 
 /// A role that nobody manages and that may enter the database.
@@ -283,4 +283,130 @@ async fn a_prepared_transaction_delays_a_pass_and_a_slot_survives_it() {
                     'proto_version', '1', 'publication_names', 'everything')";
     // What is written last is not on the disk at once.
     eventually("the slot follows", Duration::from_secs(10), async || place.ask(followed).await).await;
+}
+
+#[tokio::test]
+async fn a_list_that_is_stored_compressed_is_read_whole() {
+    for major in [13, 18] {
+        let place = place(major, Admin::Superuser).await;
+        let desired = place.desired();
+        place.converge(&desired).await;
+        place.sql_as(&place.owner, "CREATE TABLE public.orders (n int)").await.unwrap();
+        let prefix = unique("many");
+        let granted = format!(
+            "DO $$ BEGIN FOR i IN 1..1000 LOOP EXECUTE format('CREATE ROLE {prefix}_%s', i); \
+             EXECUTE format('GRANT %s ON public.orders TO {prefix}_%s', \
+               CASE i % 3 WHEN 0 THEN 'SELECT' WHEN 1 THEN 'INSERT, UPDATE' ELSE 'ALL' END, i); END LOOP; END $$; \
+             REVOKE SELECT ON public.orders FROM READER; GRANT TRUNCATE ON public.orders TO READER"
+        );
+        place.sql(granted.replace("READER", &place.reader.to_string())).await;
+        let catalog = place.converge(&desired).await;
+        let contents = catalog.contents.as_ref().unwrap();
+        let longest = contents.acls.iter().map(|acl| acl.0.len()).max();
+        assert_eq!(longest, Some(1003), "on {}", place.postgres);
+        place.sql_as(&place.reader, "SELECT * FROM public.orders").await.unwrap();
+        place.sql_as(&place.reader, "TRUNCATE public.orders").await.unwrap_err();
+        let untouched = format!("SELECT has_table_privilege('{prefix}_500', 'public.orders', 'TRUNCATE')");
+        assert_eq!(place.ask(untouched).await.as_deref(), Some("t"));
+    }
+}
+
+#[tokio::test]
+async fn a_privilege_on_a_column_is_taken_where_it_gives_more_than_the_table() {
+    for major in MAJORS {
+        for admin in [Admin::Superuser, Admin::Limited] {
+            let place = place(major, admin).await;
+            let desired = place.desired();
+            place.converge(&desired).await;
+            let made = "CREATE SCHEMA shop; CREATE TABLE shop.orders (n int, note text)";
+            place.sql_as(&place.owner, made).await.unwrap();
+            let given = format!("GRANT SELECT (n), UPDATE (note) ON shop.orders TO {}", place.reader);
+            place.sql_as(&place.owner, given).await.unwrap();
+            place.converge(&desired).await;
+            let left =
+                "SELECT string_agg(attname || attacl::text, ' ') FROM pg_attribute WHERE attacl IS NOT NULL";
+            let left = place.ask(format!("{left} AND attrelid = 'shop.orders'::regclass")).await;
+            let harmless = format!("n{{{}=r/{}}}", place.reader.as_str(), place.owner.as_str());
+            assert_eq!(left, Some(harmless), "{admin:?} on {}", place.postgres);
+        }
+    }
+}
+
+#[tokio::test]
+async fn default_privileges_move_between_the_database_and_its_schemas() {
+    for major in MAJORS {
+        for admin in [Admin::Superuser, Admin::Limited] {
+            let place = place(major, admin).await;
+            let mut desired = place.desired();
+            place.converge(&desired).await;
+            place.sql_as(&place.owner, "CREATE SCHEMA one; CREATE SCHEMA two").await.unwrap();
+            for (schemas, made, may) in [
+                (Schemas::Listed([ident("one")].into()), "a", [true, false]),
+                (Schemas::All, "b", [true, true]),
+                (Schemas::Listed([ident("two")].into()), "c", [false, true]),
+            ] {
+                desired.grantees.get_mut(&place.reader).unwrap().schemas = schemas;
+                place.converge(&desired).await;
+                for (schema, may) in ["one", "two"].into_iter().zip(may) {
+                    // Nothing runs in between.
+                    let table = format!("{schema}.{made}");
+                    place.sql_as(&place.owner, format!("CREATE TABLE {table} (n int)")).await.unwrap();
+                    let reads = place.sql_as(&place.reader, format!("SELECT * FROM {table}")).await;
+                    assert_eq!(reads.is_ok(), may, "{table}, {admin:?} on {}", place.postgres);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn public_belongs_to_whoever_owns_the_database() {
+    for (major, admin) in
+        [(13, Admin::Superuser), (15, Admin::Superuser), (15, Admin::Limited), (18, Admin::Limited)]
+    {
+        let place = place(major, admin).await;
+        let mut desired = place.desired();
+        place.converge(&desired).await;
+        place.sql_as(&place.owner, "CREATE TABLE public.before (n int)").await.unwrap();
+        // The writer takes over.
+        let Managed::Yes { owner, .. } = &mut desired.managed else { panic!("it is managed") };
+        owner.clone_from(&place.writer);
+        desired.grantees.remove(&place.writer);
+        leave(&mut desired, &place.owner);
+        place.converge(&desired).await;
+        place
+            .sql_as(&place.writer, "DROP TABLE public.before; CREATE TABLE public.after (n int)")
+            .await
+            .unwrap();
+        place.sql_as(&place.reader, "SELECT * FROM public.after").await.unwrap();
+        place.sql_as(&place.reader, "CREATE TABLE public.mine (n int)").await.unwrap_err();
+    }
+}
+
+/// The memberships that the plan gives.
+async fn memberships(place: &Place, desired: &Desired) -> Vec<String> {
+    let catalog = read(place, desired).await.unwrap();
+    let actions = plan::plan(desired, &catalog).actions.into_iter();
+    actions.filter(|one| matches!(one, Action::GrantMembership { .. })).map(|one| one.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_membership_that_several_granted_counts_once_and_is_completed() {
+    for major in [16, 18] {
+        let place = place(major, Admin::Limited).await;
+        let mut desired = place.desired();
+        place.converge(&desired).await;
+        let (owner, admin) = (&place.owner, ident(&place.server.user));
+        // The superuser's row has all options, ours has none.
+        place.sql(format!("GRANT {owner} TO {admin} WITH INHERIT TRUE, SET TRUE, ADMIN TRUE")).await;
+        place.sql(format!("REVOKE {owner} FROM {admin} GRANTED BY {admin}")).await;
+        assert_eq!(memberships(&place, &desired).await, [""; 0], "on {}", place.postgres);
+        // Neither is whole: one option each.
+        place.sql(format!("GRANT {owner} TO {admin} WITH INHERIT FALSE, SET TRUE, ADMIN TRUE")).await;
+        let wanted = format!("GRANT {owner} TO {admin} WITH INHERIT TRUE, SET TRUE");
+        assert_eq!(memberships(&place, &desired).await, [wanted], "on {}", place.postgres);
+        place.converge(&desired).await;
+        leave(&mut desired, &place.reader);
+        assert_eq!(place.converge(&desired).await.role(&place.reader), None);
+    }
 }
