@@ -71,25 +71,40 @@ pub(crate) async fn apply(
     plan: &Plan,
 ) -> Result<Applied, Error> {
     let mut done = Vec::new();
+    let mut before = None;
     for step in plan.steps() {
+        let site = step[0].site();
         let end = match step {
             [action] if !action.is_transactional() => alone(sessions, action).await?,
-            step => transaction(sessions, desired, step).await?,
+            step => {
+                // Where a long run in a database was cut, the last look at it has just been taken.
+                let is_fresh = site != Site::Maintenance && before == Some(site);
+                transaction(sessions, desired, (step, is_fresh)).await?
+            }
         };
         match end {
             End::Complete => done.extend_from_slice(step),
             end => return Ok(Applied { done, end }),
         }
+        before = Some(site);
     }
     Ok(Applied { done, end: End::Complete })
 }
 
 /// One step on the database that its site stands for, all or nothing.
-async fn transaction(sessions: &mut Sessions<'_>, desired: &Desired, step: &[Action]) -> Result<End, Error> {
+async fn transaction(
+    sessions: &mut Sessions<'_>,
+    desired: &Desired,
+    (step, is_fresh): (&[Action], bool),
+) -> Result<End, Error> {
     let database = database(sessions, step[0].site());
     let set = sessions.set.clone();
     begin(sessions, &database).await?;
-    let end = work(sessions, desired, (step, &database)).await?;
+    let parts = match &sessions.parts {
+        Some(parts) if is_fresh => parts.clone(),
+        _ => read_again(sessions, desired, step[0].site()).await?,
+    };
+    let end = work(sessions, desired, (step, &database), &parts).await?;
     let session = sessions.session(&database).await?;
     if end == End::Complete {
         return match session.execute("COMMIT").await {
@@ -125,9 +140,9 @@ async fn work(
     sessions: &mut Sessions<'_>,
     desired: &Desired,
     (step, database): (&[Action], &Ident),
+    parts: &Parts,
 ) -> Result<End, Error> {
     let site = step[0].site();
-    let parts = read_again(sessions, desired, site).await?;
     let fresh = plan::plan(desired, &parts.catalog());
     if !fresh.steps().find(|fresh| fresh[0].site() == site).is_some_and(|fresh| is_same(fresh, step)) {
         return Ok(End::Stale);

@@ -413,3 +413,29 @@ async fn what_a_third_role_gave_a_leaving_one_does_not_hold_it() {
         assert_eq!(place.converge(&desired).await.role(writer), None);
     }
 }
+
+#[tokio::test]
+async fn thousands_of_tables_are_granted_a_thousand_at_a_time_and_read_once_each_time() {
+    for major in [13, 18] {
+        let place = place(major, Admin::Superuser).await;
+        let mut desired = place.desired();
+        let reader = (desired.logins.remove(&place.reader), desired.grantees.remove(&place.reader));
+        place.converge(&desired).await;
+        let mut session = place.postgres.admin(place.database.as_str()).await;
+        run(&mut session, format!("SET ROLE {}", place.owner)).await.unwrap();
+        let made = "DO $$ BEGIN FOR i IN 1..2300 LOOP EXECUTE format('CREATE TABLE public.t%s ()', i); \
+                    IF i % 500 = 0 THEN COMMIT; END IF; END LOOP; END $$";
+        run(&mut session, made).await.unwrap();
+        desired.logins.insert(place.reader.clone(), reader.0.unwrap());
+        desired.grantees.insert(place.reader.clone(), reader.1.unwrap());
+        let before = place.postgres.log().len();
+        place.converge(&desired).await;
+        let log = place.postgres.log().split_off(before);
+        let of = format!("{}@{}/postgres-provisioner", place.server.user, place.database.as_str());
+        let count = |what: &str| log.lines().filter(|line| line.contains(&of) && line.contains(what)).count();
+        assert_eq!(count("LOCK TABLE"), 3, "on {}", place.postgres);
+        assert_eq!(count("COMMIT"), 3);
+        // Before, at the begin of the first, before each COMMIT, and after.
+        assert_eq!(count("-- What is in a database"), 6);
+    }
+}
