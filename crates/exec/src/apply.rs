@@ -147,20 +147,12 @@ async fn work(
     if !fresh.steps().find(|fresh| fresh[0].site() == site).is_some_and(|fresh| is_same(fresh, step)) {
         return Ok(End::Stale);
     }
-    if let Err(error) = lock_relations(sessions, database, step).await {
-        return match error.code() {
-            Some(LOCK_NOT_AVAILABLE) => Ok(End::Busy(BTreeSet::new())),
-            _ if is_race(&error) => Ok(End::Stale),
-            _ => judge(sessions, last(step), error),
-        };
+    if let Some(end) = lock_relations(sessions, database, step).await? {
+        return Ok(end);
     }
     for action in step {
         match perform(sessions, database, action).await {
             Ok(()) => (),
-            // Somebody uses what is to change hands, or changes the same rows.
-            Err(error) if error.code() == Some(LOCK_NOT_AVAILABLE) && site != Site::Maintenance => {
-                return Ok(moved(sessions, action, &error));
-            }
             Err(error) => return judge(sessions, action, error),
         }
     }
@@ -235,48 +227,83 @@ fn is_same(fresh: &[Action], step: &[Action]) -> bool {
     fresh.len() == step.len() && fresh.iter().zip(step).all(|(fresh, action)| fresh.is_same_statement(action))
 }
 
-/// All relations of the step, before any of them is changed. Whoever waits for one lock while holding another can
-/// stop a tenant's transaction with a deadlock: tables are locked at once or not at all, and for what cannot be
-/// locked so we wait less than anyone waits before looking for a deadlock.
-async fn lock_relations(sessions: &mut Sessions<'_>, database: &Ident, step: &[Action]) -> Result<(), Error> {
+/// All relations of the step, before any of them is changed; an end if that cannot be. Whoever waits for one lock while
+/// holding another can stop a tenant's transaction with a deadlock: tables are locked at once or not at all, and for
+/// what cannot be locked so we wait less than anyone waits before looking for a deadlock.
+async fn lock_relations(
+    sessions: &mut Sessions<'_>,
+    database: &Ident,
+    step: &[Action],
+) -> Result<Option<End>, Error> {
     if step[0].site() == Site::Maintenance {
-        return Ok(());
+        return Ok(None);
     }
     let relations: BTreeSet<_> = step.iter().flat_map(Action::relations).collect();
-    let (tables, others): (Vec<_>, Vec<_>) =
+    let (tables, mut others): (Vec<_>, Vec<_>) =
         relations.into_iter().partition(|relation| relation.kind.is_lockable());
     let session = sessions.session(database).await?;
     let patience = if step.iter().any(takes_exclusive_locks) { REASSIGN_PATIENCE } else { PATIENCE };
     session.execute(format!("SET LOCAL lock_timeout = '{}ms'", patience.as_millis())).await?;
     if !tables.is_empty() {
-        let names: Vec<_> = tables.iter().map(|relation| format!("ONLY {relation}")).collect();
-        session.execute(format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", names.join(", "))).await?;
-    }
-    if others.is_empty() {
-        return Ok(());
-    }
-    session.execute(format!("SAVEPOINT {LOCKS}")).await?;
-    match lock_by_parsing(session, &others).await {
-        Err(error @ Error::Statement { .. }) if !is_race(&error) => {
-            // Views that name each other, for one. Without the lock whoever changes one of these right now may fail.
-            tracing::debug!(%error, %database, "not locked");
-            session.execute(format!("ROLLBACK TO {LOCKS}")).await
+        match locked(session, Lock::ByName, &tables).await? {
+            Locked::Yes => (),
+            Locked::No(end) => return Ok(Some(end)),
+            // Of a table that its owner may not read, for one, where the admin role is not superuser.
+            Locked::Refused => others.extend(tables),
         }
-        answer => answer,
     }
+    if !others.is_empty()
+        && let Locked::No(end) = locked(session, Lock::ByParsing, &others).await?
+    {
+        return Ok(Some(end));
+    }
+    Ok(None)
 }
 
-/// A statement that is parsed locks what it names until the end of the transaction, whatever its kind. It is never
-/// planned or run, so that nothing of what is in there is evaluated and no foreign server is asked.
-async fn lock_by_parsing(session: &mut Session, relations: &[&Relation]) -> Result<(), Error> {
-    let names: Vec<_> = relations.iter().map(ToString::to_string).collect();
-    session.execute(format!("PREPARE {LOCKS} AS SELECT FROM {}", names.join(", "))).await?;
-    session.execute(format!("DEALLOCATE {LOCKS}")).await
+/// How relations are locked.
+#[derive(Clone, Copy)]
+enum Lock {
+    /// By LOCK TABLE, which knows tables only and asks for a right to read them.
+    ByName,
+    /// By a statement that is parsed: that locks what it names until the end of the transaction, whatever it is. EXPLAIN
+    /// is not even rewritten before it runs, and it does not run: no view is followed to what it reads, nothing is
+    /// evaluated and no foreign server is asked.
+    ByParsing,
 }
 
-/// Somebody has the lock, or the relation or its schema is gone.
-fn is_race(error: &Error) -> bool {
-    matches!(error.code(), Some("55P03" | "42P01" | "3F000"))
+/// What became of locking.
+enum Locked {
+    Yes,
+    /// Somebody has one of them, or it is gone.
+    No(End),
+    /// The server does not do it. Nothing depends on it but the statements of whoever changes one of these right now.
+    Refused,
+}
+
+async fn locked(session: &mut Session, lock: Lock, relations: &[&Relation]) -> Result<Locked, Error> {
+    let list = |prefix: &str| {
+        relations.iter().map(|relation| format!("{prefix}{relation}")).collect::<Vec<_>>().join(", ")
+    };
+    session.execute(format!("SAVEPOINT {LOCKS}")).await?;
+    let answer = match lock {
+        Lock::ByName => {
+            session.execute(format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", list("ONLY "))).await
+        }
+        Lock::ByParsing => session.parse(format!("EXPLAIN SELECT FROM {}", list(""))).await,
+    };
+    match answer {
+        Ok(()) => Ok(Locked::Yes),
+        Err(Error::Statement { code, message, .. }) => match code.as_str() {
+            LOCK_NOT_AVAILABLE => Ok(Locked::No(End::Busy(BTreeSet::new()))),
+            "42P01" | "3F000" => Ok(Locked::No(End::Stale)),
+            _ => {
+                tracing::debug!(code, message, "not locked");
+                session.execute(format!("ROLLBACK TO {LOCKS}")).await?;
+                Ok(Locked::Refused)
+            }
+        },
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the action needs relations for itself, and has to wait until those who read them are done.
@@ -320,24 +347,26 @@ async fn alone(sessions: &mut Sessions<'_>, action: &Action) -> Result<End, Erro
         // Where the connection broke, the lock went with it.
         return judge(sessions, action, error);
     }
-    if let Action::TerminateSessions { role } = action {
-        wait_until_gone(sessions, &maintenance, role).await?;
+    match action {
+        Action::TerminateSessions { role } if !are_gone(sessions, &maintenance, role).await? => {
+            let message = "its sessions do not end".to_owned();
+            Ok(End::Refused(Refused { action: action.clone(), message }))
+        }
+        _ => Ok(End::Complete),
     }
-    Ok(End::Complete)
 }
 
-/// Ended sessions roll back first. What is left after a while is found by the next reading.
-async fn wait_until_gone(
-    sessions: &mut Sessions<'_>,
-    maintenance: &Ident,
-    role: &Ident,
-) -> Result<(), Error> {
+/// Ended sessions roll back first; false if that takes too long.
+async fn are_gone(sessions: &mut Sessions<'_>, maintenance: &Ident, role: &Ident) -> Result<bool, Error> {
     let session = sessions.session(maintenance).await?;
     let start = Instant::now();
     loop {
         let query = sqlx::query_scalar::<_, i64>(include_str!("introspect/sessions.sql")).bind(role.as_str());
-        if session.scalar(query).await? == 0 || start.elapsed() > GOODBYE {
-            return Ok(());
+        if session.scalar(query).await? == 0 {
+            return Ok(true);
+        }
+        if start.elapsed() > GOODBYE {
+            return Ok(false);
         }
         sleep(LOOK).await;
     }
@@ -346,6 +375,9 @@ async fn wait_until_gone(
 /// What it means for the plan that this action failed.
 fn judge(sessions: &mut Sessions<'_>, action: &Action, error: Error) -> Result<End, Error> {
     match error.verdict() {
+        // Somebody uses what is to change hands, or has changed the same row and does not commit: a role can do that
+        // to itself, and the owner of a database to that. The others need not wait for it.
+        Verdict::Later if error.code() == Some(LOCK_NOT_AVAILABLE) => Ok(moved(sessions, action, &error)),
         Verdict::Later => Err(error),
         Verdict::Moved => Ok(moved(sessions, action, &error)),
         Verdict::Never => Ok(refused(action, &error)),

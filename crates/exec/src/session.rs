@@ -87,6 +87,12 @@ impl Session {
         self.within(STATEMENT, async |connection| statement::send(connection, text).await).await
     }
 
+    /// One statement that is parsed and forgotten.
+    pub(crate) async fn parse(&mut self, text: String) -> Result<(), Error> {
+        self.within(STATEMENT, async |connection| statement::parse(connection, text).await).await?;
+        self.execute("DEALLOCATE ALL").await
+    }
+
     /// A statement that may take minutes, such as CREATE DATABASE.
     pub(crate) async fn execute_slowly(&mut self, text: String) -> Result<(), Error> {
         self.execute(format!("SET statement_timeout = '{}s'", DATABASE.as_secs())).await?;

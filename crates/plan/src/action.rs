@@ -268,11 +268,15 @@ impl Action {
     }
 
     /// Whether the statement may stand in a transaction with others. Ending sessions may, but nothing would be
-    /// undone by a rollback, and its effect shows only later: it stands alone too.
+    /// undone by a rollback, and its effect shows only later: it stands alone too. So does the door that is closed:
+    /// no other statement must undo that.
     pub const fn is_transactional(&self) -> bool {
         !matches!(
             self,
-            Self::CreateDatabase { .. } | Self::DropInvalidDatabase { .. } | Self::TerminateSessions { .. }
+            Self::CreateDatabase { .. }
+                | Self::DropInvalidDatabase { .. }
+                | Self::RevokeLogin { .. }
+                | Self::TerminateSessions { .. }
         )
     }
 

@@ -9,6 +9,7 @@ mod concurrent;
 mod contents;
 mod errors;
 mod example;
+mod hostile;
 mod interrupted;
 mod login;
 mod quoting;
