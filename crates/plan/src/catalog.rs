@@ -332,8 +332,11 @@ pub struct Dependencies {
     pub routine_schemas: BTreeSet<Ident>,
     /// Its views without `security_invoker`: they would read with the heir's rights.
     pub definer_views: Vec<Relation>,
-    /// Its views and materialized views over something that it may not read. They fail now, and would not with the
-    /// heir's rights.
+    /// Its tables with rules, or with indexes or statistics on expressions that call a tenant's functions: these run
+    /// with the rights of the table's owner whenever somebody writes to it, or autovacuum analyzes it.
+    pub armed_relations: Vec<Relation>,
+    /// Its views and materialized views over something that it may not read, or of which it may not read every row.
+    /// With the heir's rights they would.
     pub overreaching_views: Vec<Relation>,
     /// Its views and materialized views that others were given something on.
     pub exposed: Vec<ExposedView>,

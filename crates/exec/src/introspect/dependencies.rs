@@ -113,6 +113,7 @@ pub(crate) async fn owned(
     let Json(reply): Json<OwnedReply> = session.scalar(query).await?;
     let routines = reply.definer_routines.iter().flatten().map(routine);
     let views = reply.definer_views.iter().flatten().map(view);
+    let armed = reply.armed_relations.iter().flatten().map(view);
     let overreaching = reply.overreaching_views.iter().flatten().map(view);
     let exposed = reply
         .exposed_views
@@ -122,6 +123,7 @@ pub(crate) async fn owned(
     found.unnameable = [
         take(routines, &mut found.definer_routines),
         take(views, &mut found.definer_views),
+        take(armed, &mut found.armed_relations),
         take(overreaching, &mut found.overreaching_views),
         take(exposed, &mut found.exposed),
     ]
@@ -129,6 +131,7 @@ pub(crate) async fn owned(
     found.routine_schemas = reply.routine_schemas.iter().flatten().filter_map(|name| ident(name)).collect();
     found.definer_routines.sort_unstable();
     found.definer_views.sort_unstable();
+    found.armed_relations.sort_unstable();
     found.overreaching_views.sort_unstable();
     found.exposed.sort_unstable();
     Ok(roles(reply.roles.as_ref()))

@@ -27,8 +27,64 @@ view AS MATERIALIZED (
   WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid
     AND c.relkind IN ('v', 'm')
     AND c.relpersistence <> 't'
+),
+-- Code that is neither PostgreSQL's own nor an extension's: functions, operators, and types whose values run functions.
+foreign_code AS MATERIALIZED (
+  SELECT f.classid, f.oid
+  FROM (
+    SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AS classid, p.oid FROM pg_catalog.pg_proc p
+    UNION ALL
+    SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.oid, o.oid FROM pg_catalog.pg_operator o
+    UNION ALL
+    SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid, t.oid
+    FROM pg_catalog.pg_type t
+    LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem
+    WHERE t.typtype IN ('d', 'r', 'm') OR e.typtype IN ('d', 'r', 'm')
+  ) f
+  WHERE f.oid >= 16384
+    AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_depend d
+      WHERE d.classid = f.classid AND d.objid = f.oid AND d.deptype = 'e'
+    )
+),
+-- What runs when anyone writes to a table of the role, or whenever it is analyzed, with the rights of its owner.
+armed AS MATERIALIZED (
+  SELECT n.nspname AS schema, c.relname AS name, c.relkind AS kind
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid
+    AND c.relkind IN ('r', 'p', 'f', 'm')
+    AND c.relpersistence <> 't'
+    AND (
+      c.relkind <> 'm' AND EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid)
+      OR EXISTS (
+        SELECT FROM pg_catalog.pg_index i
+        JOIN pg_catalog.pg_depend d
+          ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid
+        JOIN foreign_code f ON f.classid = d.refclassid AND f.oid = d.refobjid
+        WHERE i.indrelid = c.oid
+      )
+      OR EXISTS (
+        SELECT FROM pg_catalog.pg_statistic_ext s
+        JOIN pg_catalog.pg_depend d
+          ON d.classid = 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass AND d.objid = s.oid
+        JOIN foreign_code f ON f.classid = d.refclassid AND f.oid = d.refobjid
+        WHERE s.stxrelid = c.oid
+      )
+      -- The values of a range type are compared by a function of its own.
+      OR EXISTS (
+        SELECT FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        JOIN foreign_code f ON f.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND f.oid = t.oid
+        WHERE a.attrelid = c.oid AND NOT a.attisdropped
+          AND EXISTS (SELECT FROM pg_catalog.pg_range r WHERE r.rngsubdiff >= 16384)
+      )
+    )
 )
 SELECT pg_catalog.json_build_object(
+  'armed_relations', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.schema, a.name, a.kind)) FROM armed a
+  ),
   'definer_routines', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.schema, r.name, r.arguments))
     FROM routine r
@@ -40,7 +96,7 @@ SELECT pg_catalog.json_build_object(
     FROM view v
     WHERE v.definer
   ),
-  -- Those that read what the role itself may not.
+  -- Those that read what the role itself may not, or not all of it.
   'overreaching_views', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(v.schema, v.name, v.kind))
     FROM view v
@@ -53,15 +109,19 @@ SELECT pg_catalog.json_build_object(
         AND d.refobjid <> v.oid
       JOIN pg_catalog.pg_class b ON b.oid = d.refobjid AND b.relkind IN ('r', 'p', 'v', 'm', 'f')
       WHERE w.ev_class = v.oid
-        AND NOT (
-          pg_catalog.has_table_privilege($1::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
-          OR CASE
-            WHEN d.refobjsubid > 0
-            THEN pg_catalog.has_column_privilege(
-              $1::pg_catalog.int8::pg_catalog.oid, b.oid, d.refobjsubid::pg_catalog.int2, 'SELECT'
-            )
-            ELSE pg_catalog.has_any_column_privilege($1::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
-          END
+        AND (
+          NOT (
+            pg_catalog.has_table_privilege($1::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
+            OR CASE
+              WHEN d.refobjsubid > 0
+              THEN pg_catalog.has_column_privilege(
+                $1::pg_catalog.int8::pg_catalog.oid, b.oid, d.refobjsubid::pg_catalog.int2, 'SELECT'
+              )
+              ELSE pg_catalog.has_any_column_privilege($1::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
+            END
+          )
+          -- Row policies hold for the role and may not for its heir.
+          OR b.relrowsecurity AND (b.relforcerowsecurity OR b.relowner <> $1::pg_catalog.int8::pg_catalog.oid)
         )
     )
   ),

@@ -35,6 +35,7 @@ pub(super) struct OwnedReply {
     pub(super) definer_routines: Option<Vec<RoutineRow>>,
     pub(super) routine_schemas: Option<Vec<String>>,
     pub(super) definer_views: Option<Vec<ViewRow>>,
+    pub(super) armed_relations: Option<Vec<ViewRow>>,
     pub(super) overreaching_views: Option<Vec<ViewRow>>,
     pub(super) exposed_views: Option<Vec<(ViewRow, u32)>>,
     pub(super) roles: Option<Vec<RoleRow>>,

@@ -115,7 +115,7 @@ fn push_drop(view: &View<'_>, oid: Oid, found: &Role, plan: &mut Plan) {
     super::database::push_departure(view, oid, &role, plan);
     let mut can_go = true;
     for (database, dependencies) in view.catalog.dependencies.get(&oid).into_iter().flatten() {
-        let Some(obstacle) = obstacle(view, dependencies) else {
+        let Some(obstacle) = obstacle(view, &role, (database, dependencies)) else {
             push_departure(view, &role, database, dependencies, plan);
             continue;
         };
@@ -128,22 +128,36 @@ fn push_drop(view: &View<'_>, oid: Oid, found: &Role, plan: &mut Plan) {
     }
 }
 
-/// Why what the role has in a database cannot be given away.
-pub(super) fn obstacle(view: &View<'_>, found: &Dependencies) -> Option<String> {
+/// Why what the role has in this database cannot be given away.
+pub(super) fn obstacle(
+    view: &View<'_>,
+    role: &Ident,
+    (database, found): (&Ident, &Dependencies),
+) -> Option<String> {
+    if !found.allow_connections {
+        return Some("which does not accept connections".to_owned());
+    }
+    if found.unnameable {
+        return Some("with a name that is too long in UTF-8: rename it".to_owned());
+    }
+    // What a database's owner made is its successor's to run, as far as it is in that database.
+    let is_replaced =
+        view.desired.leaving.get(role).is_some_and(|it| it.disposition == Disposition::DropIfCreated);
+    if let Some(armed) =
+        found.armed_relations.first().filter(|_| !is_replaced || *database != view.desired.database)
+    {
+        return Some(format!(
+            "{armed}, whose rules, indexes or statistics would run functions with the new owner's rights: drop those"
+        ));
+    }
     // From 15 on a view can be made to run with the rights of its caller, a materialized view never.
     let keeps_rights = |relation: &&Relation| {
         view.catalog.server.version.major() < 15 || relation.kind == RelationKind::MaterializedView
     };
-    if !found.allow_connections {
-        Some("which does not accept connections".to_owned())
-    } else if found.unnameable {
-        Some("with a name that is too long in UTF-8: rename it".to_owned())
-    } else {
-        let overreaching = found.overreaching_views.iter().find(keeps_rights)?;
-        Some(format!(
-            "{overreaching}, which would read with the new owner's rights what its owner may not: drop it"
-        ))
-    }
+    let overreaching = found.overreaching_views.iter().find(keeps_rights)?;
+    Some(format!(
+        "{overreaching}, which would read with the new owner's rights what its owner may not: drop it"
+    ))
 }
 
 /// Empties one database of the role: what it owns goes to the database's owner, then its privileges go.

@@ -136,14 +136,16 @@ pub(super) fn outlasts_drop_owned(view: &View<'_>, object: Object<'_>, item: &Ac
 /// The owner, where it takes its name to give or take in its place. A superuser stands for every owner. Of the roles
 /// that another admin role acts for, the server takes the first it finds that may pass the privileges on.
 pub(super) fn owner_by_name(view: &View<'_>, object: Object<'_>, privileges: Privileges) -> Option<Ident> {
-    let owner = view.stands_for(view.owner_after(object.owner));
+    // Whoever owns the database stands for `pg_database_owner`, and is a rival of it all the same.
+    let owner = view.owner_after(object.owner);
     let is_rival = |item: &AclItem| {
         ![object.owner, owner].contains(&item.grantee)
             && view.can_act_as(item.grantee)
             && !item.grantable.intersection(privileges).is_empty()
     };
     let is_needed = !view.admin_is_superuser() && object.acl.0.iter().any(is_rival);
-    (is_needed && view.can_become(owner) && reaches(view, object, owner)).then(|| view.name(owner).clone())
+    let can_become = view.can_become(view.stands_for(owner)) && reaches(view, object, view.stands_for(owner));
+    (is_needed && can_become).then(|| view.name(owner).clone())
 }
 
 /// Whether the role may use the schema, without which it cannot name what is in it.

@@ -257,7 +257,7 @@ impl View<'_> {
     /// Why what the role owns here cannot be given away.
     fn obstacle(&self, oid: Oid) -> Option<String> {
         let here = self.catalog.dependencies.get(&oid)?.get(&self.desired.database)?;
-        super::leaving::obstacle(self, here)
+        super::leaving::obstacle(self, self.name(oid), (&self.desired.database, here))
     }
 
     /// Whether the server refused a part of giving it away.

@@ -232,6 +232,7 @@ fn reassign(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident, t
         found.owns = false;
         found.definer_routines.clear();
         found.definer_views.clear();
+        found.armed_relations.clear();
         found.overreaching_views.clear();
         found.exposed.clear();
     }
@@ -240,7 +241,9 @@ fn reassign(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident, t
         schema.owner = after;
         schema.acl = handed_over(&mut contents.acls, schema.acl, before, after);
     }
-    for group in contents.relations.iter_mut().filter(|group| group.owner == before) {
+    for group in
+        contents.relations.iter_mut().chain(&mut contents.extensions).filter(|group| group.owner == before)
+    {
         group.owner = after;
         group.acl = handed_over(&mut contents.acls, group.acl, before, after);
     }

@@ -1,8 +1,8 @@
 //! Random walks: resources change, tenants work, administrators do things by hand, and after each step one pass
 //! makes everything right again, on every major and for both kinds of admin role.
 //!
-//! A failure prints its seed and its steps. `WALK_SEED=<seed>` walks the same way again, `WALK_STEPS=<n>` another
-//! distance.
+//! A failure prints its seed and its steps. `WALK_SEED=<seed>` walks that way again, `WALK_SEED=random` a new one,
+//! `WALK_STEPS=<n>` another distance.
 
 mod happen;
 mod objects;
@@ -59,12 +59,21 @@ fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
 }
 
 async fn walk(major: u16, admin: Admin) {
-    let seed = number("WALK_SEED").unwrap_or_else(rand::random::<u64>);
+    let seed = seed(major, admin);
     eprintln!("WALK_SEED={seed} on {major} as {admin:?}");
     let mut world = World::new(major, admin, Random::new(seed)).await;
     let mut steps = String::new();
     if let Err(wrong) = go(&mut world, &mut steps).await {
         panic!("WALK_SEED={seed} on {major} as {admin:?} in {}\n{steps}\n{wrong}", world.place.database);
+    }
+}
+
+/// The same every time, so that a failure is the fault of what was changed; or another one each time, to explore.
+fn seed(major: u16, admin: Admin) -> u64 {
+    match env::var("WALK_SEED").as_deref() {
+        Err(_) => u64::from(major) * 2 + u64::from(admin == Admin::Limited),
+        Ok("random") => rand::random(),
+        Ok(seed) => seed.parse().unwrap(),
     }
 }
 
