@@ -35,6 +35,7 @@ mod connect;
 mod error;
 mod facts;
 mod introspect;
+mod lock;
 mod login;
 mod password;
 pub mod scram;

@@ -1,7 +1,8 @@
 //! One action is one SQL statement: what it is about, where it runs, when, and for whom.
 
 use crate::{
-    DefaultChange, DefaultObject, Ident, Privileges, Recipient, Relation, Routine, Taken, Target, Verifier,
+    Cause, DefaultChange, DefaultObject, Ident, Privileges, Recipient, Relation, Routine, Taken, Target,
+    Verifier,
 };
 
 /// A statement that changes the server.
@@ -205,15 +206,6 @@ pub enum Action {
         /// The role.
         role: Ident,
     },
-}
-
-/// How something came to be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
-    /// It was there or should have been from the start: never provisioned, or taken away by someone.
-    Missing,
-    /// It could not have been there: the object or its creator is new, and no default privilege covered it.
-    Growth,
 }
 
 /// Where a statement runs.

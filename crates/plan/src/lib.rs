@@ -45,7 +45,7 @@ pub mod testing;
 mod verifier;
 mod withheld;
 
-pub use action::{Action, Cause, Site};
+pub use action::{Action, Site};
 pub use catalog::{
     Acl, AclId, AclItem, Catalog, ColumnGrant, Contents, Database, DefaultAcl, Dependencies, ExposedView,
     Membership, Oid, PasswordState, Relation, RelationGroup, RelationKind, Role, Routine, Schema, Server,
@@ -60,6 +60,6 @@ pub use phase::Phase;
 pub use planner::{MOST_RELATIONS, Plan, plan};
 pub use privilege::{Privilege, Privileges};
 pub use reserved::is_reserved;
-pub use target::{DefaultChange, DefaultObject, Recipient, Taken, Target};
+pub use target::{Cause, DefaultChange, DefaultObject, Recipient, Taken, Target};
 pub use verifier::{Verifier, VerifierError};
 pub use withheld::{MOST_ENTRIES, Refusal, Withheld};

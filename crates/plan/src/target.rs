@@ -19,6 +19,15 @@ pub enum Target {
     Columns(Relation, Vec<Ident>),
 }
 
+/// How something came to be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It was there or should have been from the start: never provisioned, or taken away by someone.
+    Missing,
+    /// It could not have been there: the object or its creator is new, and no default privilege covered it.
+    Growth,
+}
+
 /// Who a privilege is given to or taken from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Recipient {

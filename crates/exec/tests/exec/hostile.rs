@@ -1,5 +1,7 @@
 //! What tenants do on purpose.
 
+use std::fmt::Write as _;
+
 use plan::{Action, testing::ident};
 use testbed::{postgres::run, unique};
 
@@ -15,9 +17,11 @@ async fn a_view_that_unfolds_without_end_is_not_unfolded() {
         let mut made = "CREATE VIEW public.v0 AS SELECT".to_owned();
         for number in 1..40 {
             let below = number - 1;
-            made += &format!(
+            write!(
+                made,
                 "; CREATE VIEW public.v{number} AS SELECT FROM public.v{below} a, public.v{below} b"
-            );
+            )
+            .unwrap();
         }
         place.sql(format!("SET ROLE {}; {made}", place.owner)).await;
         place.sql(format!("REVOKE SELECT ON public.v39 FROM {}", place.reader)).await;
