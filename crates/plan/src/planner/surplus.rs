@@ -145,7 +145,9 @@ pub(super) fn owner_by_name(view: &View<'_>, object: Object<'_>, privileges: Pri
     };
     let is_needed = !view.admin_is_superuser() && object.acl.0.iter().any(is_rival);
     let can_become = view.can_become(view.stands_for(owner)) && reaches(view, object, view.stands_for(owner));
-    (is_needed && can_become).then(|| view.name(owner).clone())
+    // An owner that the plan makes has no number yet.
+    let name = view.catalog.roles.get(&owner).map(|role| &role.name).or_else(|| view.database_owner());
+    name.filter(|_| is_needed && can_become).cloned()
 }
 
 /// Whether the role may use the schema, without which it cannot name what is in it.

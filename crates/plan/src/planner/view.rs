@@ -113,7 +113,9 @@ impl<'a> View<'a> {
 
     /// Whether the admin role may become this role (`SET ROLE`), and make it an owner.
     pub(super) fn can_become(&self, oid: Oid) -> bool {
-        self.admin_is_superuser() || self.authority.becomes.contains(&oid)
+        // As above: a role that the plan makes.
+        let is_new = !self.catalog.roles.contains_key(&oid);
+        self.admin_is_superuser() || is_new || self.authority.becomes.contains(&oid)
     }
 
     /// Whether the admin role may alter and drop the role, and grant it (PostgreSQL manual, "Role Attributes").

@@ -229,3 +229,21 @@ fn a_relation_that_somebody_works_on_does_not_hold_up_the_others() {
     "#]],
     );
 }
+
+#[test]
+fn an_owner_that_is_yet_to_be_made_takes_by_its_name() {
+    let wanted = desired(&["reader read"]);
+    let mut builder = Builder::server(16).limited();
+    converge(&wanted, &mut builder.catalog);
+    let (owner, reader) = (builder.oid("owner"), builder.oid("reader"));
+    let connect = Privileges::of(&[Privilege::Connect]);
+    let acl = &mut builder.catalog.database.as_mut().unwrap().acl;
+    let found = acl.0.iter_mut().find(|item| (item.grantor, item.grantee) == (owner, reader)).unwrap();
+    found.grantable = connect;
+    let (mut next, _) = with_heir("heir");
+    next.grantees = wanted.grantees.clone();
+    next.logins.insert(ident("reader"), login("reader"));
+    let taken = plan(&next, &builder.catalog).actions;
+    let taken = taken.iter().find(|action| action.to_string().starts_with("REVOKE GRANT OPTION"));
+    assert_eq!(taken.and_then(Action::as_role), Some(&ident("heir")));
+}
