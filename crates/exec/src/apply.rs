@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Error, Sessions,
-    error::Verdict,
+    error::{LOCK_NOT_AVAILABLE, Verdict},
     introspect::{self, Parts},
-    lock::{LOCK_NOT_AVAILABLE, lock_relations, who_is_busy},
+    lock::{lock_relations, who_is_busy},
 };
 
 /// The class of our advisory locks, `PGRV`; its object is 0. All operators use the same.
@@ -264,9 +264,6 @@ async fn are_gone(sessions: &mut Sessions<'_>, maintenance: &Ident, role: &Ident
 /// What it means for the plan that this action failed.
 fn judge(sessions: &mut Sessions<'_>, action: &Action, error: Error) -> Result<End, Error> {
     match error.verdict() {
-        // Somebody uses what is to change hands, or has changed the same row and does not commit: a role can do that
-        // to itself, and the owner of a database to that. The others need not wait for it.
-        Verdict::Later if error.code() == Some(LOCK_NOT_AVAILABLE) => Ok(moved(sessions, action, &error)),
         Verdict::Later => Err(error),
         Verdict::Moved => Ok(moved(sessions, action, &error)),
         Verdict::Never => Ok(refused(action, &error)),

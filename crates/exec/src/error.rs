@@ -149,6 +149,9 @@ impl Error {
         match code.as_str() {
             "23505" if on_catalog => Verdict::Moved,
             "XX000" if is_catalog_race(message) => Verdict::Moved,
+            // Somebody uses what is to change hands, or has changed the same row and does not commit: a role can do
+            // that to itself, and the owner of a database to that. The others need not wait for it.
+            LOCK_NOT_AVAILABLE => Verdict::Moved,
             code if MOVED.contains(&code) => Verdict::Moved,
             _ => match class_of_statement(code, message) {
                 Class::Forbidden | Class::Refused => Verdict::Never,
@@ -206,6 +209,9 @@ impl Error {
         }
     }
 }
+
+/// The SQLSTATE of a lock that somebody else has.
+pub(crate) const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// The object went, came or got dependents; somebody changed the same rows, or in another order.
 const MOVED: [&str; 11] =
@@ -315,7 +321,8 @@ mod tests {
         assert_eq!(duplicate.verdict(), Verdict::Moved);
         assert_eq!(statement("XX000", "tuple concurrently deleted").verdict(), Verdict::Moved);
         assert_eq!(statement("42501", "").verdict(), Verdict::Never);
-        assert_eq!(statement("55P03", "").verdict(), Verdict::Later);
+        assert_eq!(statement("55P03", "").verdict(), Verdict::Moved);
+        assert_eq!(statement("57014", "").verdict(), Verdict::Later);
         assert_eq!(login("42501").verdict(), Verdict::Later);
     }
 }

@@ -5,10 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use plan::{Action, Ident, QualifiedName, Relation, Site};
 use sqlx::types::Json;
 
-use crate::{Error, Sessions, apply::End, session::Session};
-
-/// The SQLSTATE of a lock that somebody else has.
-pub(crate) const LOCK_NOT_AVAILABLE: &str = "55P03";
+use crate::{Error, Sessions, apply::End, error::LOCK_NOT_AVAILABLE, session::Session};
 
 /// How long to wait for a lock while holding others: `deadlock_timeout`, after which a tenant that waits for one of
 /// ours looks for a deadlock and may be the one to lose, is a second.

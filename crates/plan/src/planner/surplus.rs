@@ -108,7 +108,9 @@ fn way(view: &View<'_>, object: Object<'_>, item: &AclItem, privileges: Privileg
         let by = || owner_by_name(view, object, privileges);
         return if owner_can { Way::As(by()) } else { Way::Barred(giver()) };
     }
-    if view.can_become(item.grantor) && reaches(view, object, item.grantor) {
+    // What a superuser takes, it takes as the owner, whatever it gave before it was one.
+    let is_itself = !view.is_superuser(item.grantor);
+    if is_itself && view.can_become(item.grantor) && reaches(view, object, item.grantor) {
         return Way::As(Some(giver()));
     }
     let from_owner = object
@@ -143,11 +145,13 @@ pub(super) fn owner_by_name(view: &View<'_>, object: Object<'_>, privileges: Pri
             && view.can_act_as(item.grantee)
             && !item.grantable.intersection(privileges).is_empty()
     };
-    let is_needed = !view.admin_is_superuser() && object.acl.0.iter().any(is_rival);
+    if view.admin_is_superuser() || !object.acl.0.iter().any(is_rival) {
+        return None;
+    }
     let can_become = view.can_become(view.stands_for(owner)) && reaches(view, object, view.stands_for(owner));
     // An owner that the plan makes has no number yet.
     let name = view.catalog.roles.get(&owner).map(|role| &role.name).or_else(|| view.database_owner());
-    name.filter(|_| is_needed && can_become).cloned()
+    name.filter(|_| can_become).cloned()
 }
 
 /// Whether the role may use the schema, without which it cannot name what is in it.

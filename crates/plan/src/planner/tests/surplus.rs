@@ -75,6 +75,22 @@ fn who_gave_it_and_cannot_reach_the_schema_loses_the_right_to() {
 }
 
 #[test]
+fn who_gave_it_and_is_a_superuser_now_loses_the_right_to() {
+    let wanted = desired(&["reader read public"]);
+    let builder = Builder::provisioned(17, &wanted)
+        .role("third")
+        .schema("secret", "owner")
+        .run(&by_hand(Privilege::Usage, Target::Schemas(vec![ident("secret")]), "third"))
+        .table("secret", "salaries", "owner")
+        .given(("secret", "salaries"), "owner", "third", (Privileges::READ, Privileges::READ))
+        .given(("secret", "salaries"), "third", "reader", (Privileges::READ, Privileges::NONE))
+        .with_role("third", |role| role.superuser = true);
+    check(&wanted, &builder, expect![[r#"
+        REVOKE GRANT OPTION FOR SELECT ON TABLE "secret"."salaries" FROM "third" CASCADE
+    "#]]);
+}
+
+#[test]
 fn the_right_to_pass_on_goes_and_what_was_passed_on_goes_with_it() {
     let wanted = desired(&["reader read public", "writer readwrite public"]);
     let (read, none) = (Privileges::READ, Privileges::NONE);
