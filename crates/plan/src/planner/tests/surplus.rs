@@ -85,9 +85,13 @@ fn who_gave_it_and_is_a_superuser_now_loses_the_right_to() {
         .given(("secret", "salaries"), "owner", "third", (Privileges::READ, Privileges::READ))
         .given(("secret", "salaries"), "third", "reader", (Privileges::READ, Privileges::NONE))
         .with_role("third", |role| role.superuser = true);
-    check(&wanted, &builder, expect![[r#"
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
         REVOKE GRANT OPTION FOR SELECT ON TABLE "secret"."salaries" FROM "third" CASCADE
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
