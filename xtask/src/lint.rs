@@ -3,14 +3,14 @@
 use anyhow::Context as _;
 use xshell::{Shell, cmd};
 
-use crate::{generate, tidy};
+use crate::{deny, generate, tidy};
 
 /// Stops at the first step that fails.
-// cargo-deny is not among them: its list of advisories is on another host than the crates are.
 pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
     step("format", || Ok(cmd!(shell, "cargo fmt --all --check").run()?))?;
     step("tidy", || tidy::run(shell))?;
     step("generated files", || generate::check(shell))?;
+    step("dependencies", || deny::run(shell))?;
     step("clippy", || {
         Ok(cmd!(shell, "cargo clippy --quiet --workspace --all-targets -- -D warnings").run()?)
     })?;

@@ -3,6 +3,7 @@
 
 mod bench;
 mod demo;
+mod deny;
 mod generate;
 mod lint;
 mod test;

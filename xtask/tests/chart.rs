@@ -201,6 +201,58 @@ fn no_rule_is_a_wildcard() {
     }
 }
 
+/// Who may do what: the kind and namespace of each role, and its rules.
+fn roles(objects: &[Value]) -> Vec<(String, String)> {
+    let roles = objects.iter().filter(|one| one["rules"].is_array());
+    let name = |role: &Value| format!("{} {}", role["kind"], role["metadata"]["namespace"]).replace('"', "");
+    roles.map(|role| (name(role), role["rules"].to_string())).collect()
+}
+
+#[test]
+fn with_listed_namespaces_no_right_goes_beyond_them() {
+    let everywhere = roles(&render(""));
+    assert_eq!(everywhere.len(), 1);
+    let listed = roles(&render("everything"));
+    let names: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["ClusterRole null", "Role team-a", "Role team-b"]);
+    assert!(listed[0].1.contains(r#""resourceNames":["team-a","team-b"]"#), "{}", listed[0].1);
+    for (name, rules) in &listed {
+        assert_eq!(rules.contains("secrets"), name.starts_with("Role "), "{name}: {rules}");
+        assert!(!rules.contains('*'), "{name}: {rules}");
+    }
+    let bindings = render("everything").into_iter().filter(|one| one["kind"] == "RoleBinding");
+    for binding in bindings {
+        let subject =
+            json!({ "kind": "ServiceAccount", "name": "provisioner-account", "namespace": "databases" });
+        assert_eq!((&binding["subjects"], &binding["roleRef"]["kind"]), (&json!([subject]), &json!("Role")));
+    }
+}
+
+#[test]
+fn the_network_policy_names_all_that_the_pod_may_talk_to() {
+    assert!(!render("").iter().any(|object| object["kind"] == "NetworkPolicy"));
+    let objects = render("everything");
+    let policy = &object(&objects, "NetworkPolicy")["spec"];
+    assert_eq!(policy["podSelector"]["matchLabels"], json!({ "app": "second-provisioner" }));
+    assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
+    let team = json!([{ "namespaceSelector": { "matchLabels": { "team": "monitoring" } } }]);
+    assert_eq!(policy["ingress"], json!([{ "ports": [{ "port": "http" }], "from": team }]));
+    let names = [json!({ "port": 53, "protocol": "UDP" }), json!({ "port": 53, "protocol": "TCP" })];
+    let block = |cidr: &str| json!([{ "ipBlock": { "cidr": cidr } }]);
+    assert_eq!(
+        policy["egress"],
+        json!([
+            { "ports": names },
+            { "ports": [{ "port": 443 }, { "port": 6443 }], "to": block("192.0.2.1/32") },
+            { "ports": [{ "port": 6432 }, { "port": 5432 }], "to": block("198.51.100.0/24") },
+        ])
+    );
+    let alone =
+        serde_saphyr::from_multiple::<Value>(&helm("networkPolicy: { enabled: true }").unwrap()).unwrap();
+    let egress = &object(&alone, "NetworkPolicy")["spec"]["egress"];
+    assert_eq!(egress[2], json!({ "ports": [{ "port": 5432 }] }));
+}
+
 #[test]
 fn a_value_of_the_wrong_type_is_named() {
     let message = helm("replicas: three\n").unwrap_err();

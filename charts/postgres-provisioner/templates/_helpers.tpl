@@ -27,3 +27,25 @@ true
 {{- fail "postgres.host and postgres.secretName count only together: set both, or make both empty" }}
 {{- end }}
 {{- end }}
+
+{{/* What the operator does in a namespace that it watches. */}}
+{{- define "postgres-provisioner.rules" -}}
+# patch: the finalizer.
+- apiGroups: [pgprovisioner.drewsonne.github.io]
+  resources: [postgresdatabases, postgresusers]
+  verbs: [list, watch, patch]
+# A database that is deleted takes its users along.
+- apiGroups: [pgprovisioner.drewsonne.github.io]
+  resources: [postgresusers]
+  verbs: [delete]
+- apiGroups: [pgprovisioner.drewsonne.github.io]
+  resources: [postgresdatabases/status, postgresusers/status]
+  verbs: [patch]
+# Credentials, and the admin credentials that resources name.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}

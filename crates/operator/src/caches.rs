@@ -28,8 +28,8 @@ pub struct Caches {
     pub users: Vec<Store<PostgresUser>>,
     /// Every Secret's metadata.
     pub secrets: Vec<Store<SecretMeta>>,
-    /// Every Namespace's metadata.
-    pub namespaces: Store<NamespaceMeta>,
+    /// Metadata of the Namespaces.
+    pub namespaces: Vec<Store<NamespaceMeta>>,
     /// The namespaces that are watched; empty for all.
     pub watched: BTreeSet<String>,
 }
@@ -43,6 +43,8 @@ pub enum NamespaceState {
     Terminating,
     /// It is not there.
     Missing,
+    /// It is not among those that are watched: nothing in it is read or written.
+    Unwatched,
 }
 
 /// What a Secret's metadata tell: which version of which object it is.
@@ -66,7 +68,10 @@ impl Caches {
         for store in &self.secrets {
             store.wait_until_ready().await?;
         }
-        self.namespaces.wait_until_ready().await
+        for store in &self.namespaces {
+            store.wait_until_ready().await?;
+        }
+        Ok(())
     }
 
     /// Every resource of both kinds.
@@ -76,7 +81,7 @@ impl Caches {
         databases.chain(users).collect()
     }
 
-    /// Whether Secrets of this namespace are seen.
+    /// Whether this namespace is seen.
     pub fn watches(&self, namespace: &str) -> bool {
         self.watched.is_empty() || self.watched.contains(namespace)
     }
@@ -94,7 +99,8 @@ impl Caches {
 
     /// Whether something can be put into this namespace.
     pub fn namespace_state(&self, namespace: &str) -> NamespaceState {
-        match self.namespaces.get(&ObjectRef::new(namespace)) {
+        match find(&self.namespaces, &ObjectRef::new(namespace)) {
+            None if !self.watches(namespace) => NamespaceState::Unwatched,
             None => NamespaceState::Missing,
             Some(found) if found.metadata.deletion_timestamp.is_some() => NamespaceState::Terminating,
             Some(_) => NamespaceState::Active,
@@ -112,7 +118,7 @@ impl Caches {
     }
 
     fn consent(&self, namespace: &str, annotation: &str) -> Consent {
-        let found = self.namespaces.get(&ObjectRef::new(namespace));
+        let found = find(&self.namespaces, &ObjectRef::new(namespace));
         let text = found.as_ref().and_then(|found| found.metadata.annotations.as_ref()?.get(annotation));
         Consent::of(text.map_or("", String::as_str))
     }

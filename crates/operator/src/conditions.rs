@@ -240,6 +240,9 @@ reasons! {
         "The Secret was created or put right.", "";
     SecretDeleted, EventType::Normal,
         "A Secret that is no longer needed was deleted.", "";
+    SecretKept, EventType::Warning,
+        "A Secret that is no longer needed stays: its namespace is not watched any more.",
+        "Delete it.";
     RightsDisarmed, EventType::Warning,
         "Functions or views of a leaving role would have run with the new owner's rights: they run as their caller, or others lost access to them.",
         "The message names them. Grant again what is still wanted.";

@@ -57,7 +57,7 @@ pub fn start(client: &Client, settings: &Settings) -> (Caches, Watches) {
         databases: Vec::new(),
         users: Vec::new(),
         secrets: Vec::new(),
-        namespaces: namespaces(client, &mut tasks, sender.clone()),
+        namespaces: Vec::new(),
         watched: settings.watch.clone(),
     };
     for scope in scopes {
@@ -70,6 +70,7 @@ pub fn start(client: &Client, settings: &Settings) -> (Caches, Watches) {
         ));
         caches.users.push(kind::<PostgresUser>(client, scope, &mut tasks, &sender, Resource::User));
         caches.secrets.push(secrets(client, scope, &mut tasks, sender.clone()));
+        caches.namespaces.push(namespaces(client, scope, &mut tasks, sender.clone()));
     }
     (caches, Watches { _tasks: tasks, touched })
 }
@@ -124,11 +125,15 @@ fn secrets(
 
 fn namespaces(
     client: &Client,
+    scope: Option<&String>,
     tasks: &mut JoinSet<()>,
     sender: UnboundedSender<Touched>,
 ) -> Store<NamespaceMeta> {
     let (store, writer): (_, Writer<NamespaceMeta>) = kube::runtime::reflector::store();
-    let events = watcher(Api::<NamespaceMeta>::all(client.clone()), Config::default()).modify(|namespace| {
+    let all = Config::default();
+    // By name, because that is all that the rules allow then.
+    let config = scope.map_or(all.clone(), |name| all.fields(&format!("metadata.name={name}")));
+    let events = watcher(Api::<NamespaceMeta>::all(client.clone()), config).modify(|namespace| {
         let ours = [ANNOTATION_ALLOW_SECRETS_FROM, ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM];
         namespace.annotations_mut().retain(|key, _| ours.contains(&key.as_str()));
         namespace.metadata.managed_fields = None;

@@ -28,7 +28,7 @@ pub fn directory() -> PathBuf {
 ///
 /// An entry is whole or absent: it is made beside its place and renamed. Processes and threads
 /// that ask for the same entry wait for each other.
-pub(crate) fn entry(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
+pub fn entry(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
     let path = directory().join(name);
     if path.is_dir() {
         return path;

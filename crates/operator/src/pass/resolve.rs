@@ -19,6 +19,9 @@ pub enum Error {
     /// The resource leaves the choice to an operator that has no server.
     #[error("the operator has no server of its own (PG_HOST): give `host` and `superuserSecret`")]
     NoServer,
+    /// The Secret is where the operator does not look.
+    #[error("superuser Secret {0} is in a namespace that is not watched: add that to WATCH_NAMESPACES")]
+    Unwatched(ObjectName),
     /// The Secret is not there.
     #[error("superuser Secret {0} does not exist")]
     NoSecret(ObjectName),
@@ -63,11 +66,14 @@ pub async fn server(context: &Context, key: &ServerKey) -> Result<Arc<Server>, E
         ServerKey::Configured => return context.server.clone().ok_or(Error::NoServer),
         ServerKey::Named { host, secret } => (host, secret),
     };
+    if !context.caches.watches(&name.namespace) {
+        return Err(Error::Unwatched(name.clone()));
+    }
     let version = context.caches.secret_version(name);
     if let Some(server) = context.servers.named(host, name, version.as_ref()) {
         return Ok(server);
     }
-    if version.is_none() && context.caches.watches(&name.namespace) {
+    if version.is_none() {
         return Err(Error::NoSecret(name.clone()));
     }
     let api: Api<Secret> = Api::namespaced(context.client.clone(), &name.namespace);

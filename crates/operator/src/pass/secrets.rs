@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::api::database::PostgresDatabase;
 use crate::api::{ANNOTATION_RESOURCE, LABEL_MANAGED_BY, LABEL_RESOURCE_UID, OPERATOR};
-use crate::conditions::{Finding, Reason};
+use crate::conditions::{Finding, Notice, Reason};
 use crate::context::Context;
 use crate::resource::Resource;
 use crate::vault::{Contents, Freshness, KEYS};
@@ -127,19 +127,25 @@ pub async fn write(
     context.vault.patch(&name, &found.version, &patch).await
 }
 
-/// Deletes the Secret if it is the resource's.
+/// Deletes the Secret if it is the resource's. One in a namespace that is not watched any more stays, and is named.
 pub async fn delete(
     context: &Context,
     resource: &Resource,
     name: &crate::resource::ObjectName,
 ) -> Result<bool, kube::Error> {
-    let Some(found) = context.vault.read(&context.caches, name, Freshness::Now).await? else {
-        return Ok(false);
-    };
     let is_recorded = resource.provisioned().is_some_and(|provisioned| {
         provisioned.secret_name.as_deref() == Some(&name.name)
             && provisioned.secret_namespace.as_deref() == Some(&name.namespace)
     });
+    if !context.caches.watches(&name.namespace) {
+        if is_recorded {
+            context.events.publish(resource.object_ref(), Notice::SecretKept, &format!("Secret {name}"));
+        }
+        return Ok(false);
+    }
+    let Some(found) = context.vault.read(&context.caches, name, Freshness::Now).await? else {
+        return Ok(false);
+    };
     let is_ours = match relation(&context.namespace, &found, resource) {
         Relation::Ours => true,
         // The old operator's, which is known by what is in it and by our own memory.

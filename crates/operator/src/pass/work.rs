@@ -290,8 +290,13 @@ impl Work<'_> {
         }
         let secret = resource.secret();
         let state = self.context.caches.namespace_state(&secret.namespace);
-        if state != NamespaceState::Active {
-            let why = if state == NamespaceState::Missing { "does not exist" } else { "is being deleted" };
+        let why = match state {
+            NamespaceState::Active => None,
+            NamespaceState::Missing => Some("does not exist"),
+            NamespaceState::Terminating => Some("is being deleted"),
+            NamespaceState::Unwatched => Some("is not watched: add it to WATCH_NAMESPACES"),
+        };
+        if let Some(why) = why {
             let message = format!("namespace {} of the Secret {why}", secret.namespace);
             return Ok(Some(Finding { reason: Reason::SecretNamespaceMissing, message }));
         }

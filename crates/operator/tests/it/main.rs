@@ -9,6 +9,7 @@ mod drift;
 mod example;
 mod leaving;
 mod limited;
+mod listed;
 mod program;
 mod resources;
 mod secrets;

@@ -28,7 +28,7 @@ async fn no_right_is_missing_or_unused_and_no_password_is_told() {
 }
 
 /// A life that needs every right the operator has.
-async fn live(world: &World) {
+pub(crate) async fn live(world: &World) {
     let app = App::provision(world).await;
     let reader = app.user(", access: read").await;
     app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id").await;

@@ -416,7 +416,12 @@ async fn identity(cluster: &Cluster) -> Identity {
 
 /// Somebody with the chart's rights.
 pub(crate) async fn new_identity(cluster: &Cluster) -> Identity {
+    new_identity_with(cluster, "").await
+}
+
+/// Somebody with the rights that the chart gives for these values.
+pub(crate) async fn new_identity_with(cluster: &Cluster, values: &str) -> Identity {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/postgres-provisioner");
-    let rendered = helm::template(&chart, "postgres-provisioner", HOME, "").expect("the chart renders");
+    let rendered = helm::template(&chart, "postgres-provisioner", HOME, values).expect("the chart renders");
     cluster.install_identity(&rendered, HOME).await
 }
