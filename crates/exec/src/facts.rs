@@ -64,6 +64,10 @@ impl Facts {
         if major >= 17 {
             settings.push(("transaction_timeout", "0"));
         }
+        if self.superuser {
+            // It would keep verifiers, for everyone who may read it. Where it is not loaded, nobody asks.
+            settings.push(("pg_stat_statements.track_utility", "off"));
+        }
         if major >= 17 && self.superuser {
             // A superuser's trigger may run a function that a tenant owns, with our rights.
             settings.push(("event_triggers", "off"));
@@ -135,9 +139,10 @@ mod tests {
     fn settings_that_a_version_does_not_know_are_not_sent() {
         let names =
             |facts: Facts| facts.later_settings().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-        assert_eq!(names(Facts { version: 130_000, ..facts() }), [""; 0]);
-        assert_eq!(names(Facts { version: 160_000, ..facts() }), ["idle_session_timeout"]);
-        let all = ["idle_session_timeout", "transaction_timeout", "event_triggers"];
+        let statements = "pg_stat_statements.track_utility";
+        assert_eq!(names(Facts { version: 130_000, ..facts() }), [statements]);
+        assert_eq!(names(Facts { version: 160_000, ..facts() }), ["idle_session_timeout", statements]);
+        let all = ["idle_session_timeout", "transaction_timeout", statements, "event_triggers"];
         assert_eq!(names(facts()), all);
         assert_eq!(names(Facts { superuser: false, ..facts() }), all[..2]);
     }

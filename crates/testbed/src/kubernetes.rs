@@ -21,7 +21,7 @@ use kube::{
 };
 use rustix::process::Signal;
 
-use crate::{blocking, process::Process, scratch, tls};
+use crate::{blocking, launch, process::Process, scratch, tls};
 use components::Site;
 use credentials::Credentials;
 
@@ -92,6 +92,11 @@ impl Cluster {
     /// The requests so far, in the order in which they were answered.
     pub fn audit(&self) -> Vec<AuditEntry> {
         audit::read(&self.site.audit_log())
+    }
+
+    /// The whole audit log as it stands in the file.
+    pub fn audit_text(&self) -> String {
+        launch::read(&self.site.audit_log())
     }
 
     /// What these identities did with their rights. They count as one: pass those of one chart.

@@ -179,9 +179,17 @@ impl Postgres {
     }
 }
 
+/// Name and log of every server of this process that has ended.
+pub fn ended() -> Vec<(String, String)> {
+    ENDED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+static ENDED: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
 impl Drop for Postgres {
     fn drop(&mut self) {
         self.with_process(Option::take);
+        ENDED.lock().unwrap_or_else(PoisonError::into_inner).push((self.to_string(), self.log()));
         // The guard tries again when this process ends.
         let _ = fs::remove_dir_all(&self.directory);
     }

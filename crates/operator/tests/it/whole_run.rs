@@ -2,7 +2,7 @@
 //! waits for the others to end, and does enough itself to be a test of its own.
 
 use kube::api::{Patch, PatchParams};
-use testbed::{Cluster, Postgres, eventually};
+use testbed::{Cluster, Postgres, eventually, postgres};
 
 use crate::app::App;
 use crate::witness;
@@ -10,6 +10,9 @@ use crate::world::{self, World};
 
 /// The slowest of the others may still have its longest wait before it.
 const OTHERS: std::time::Duration = std::time::Duration::from_mins(5);
+
+/// How every verifier begins that is made here.
+const VERIFIER: &str = "SCRAM-SHA-256$4096:";
 
 #[tokio::test]
 async fn no_right_is_missing_or_unused_and_no_password_is_told() {
@@ -45,27 +48,55 @@ pub(crate) async fn live(world: &World) {
 }
 
 async fn nobody_tells_a_password() {
-    let majors = witness::seen().majors.clone();
-    let mut texts = Vec::new();
-    for major in majors {
-        let postgres = Postgres::shared(major).await;
-        texts.push((postgres.to_string(), postgres.log()));
-    }
+    let texts = everything_said().await;
     let seen = witness::seen();
-    texts.push(("the operators' log".to_owned(), String::from_utf8_lossy(&seen.log).into_owned()));
-    texts.push(("events".to_owned(), seen.events.join("\n")));
-    let statuses: Vec<_> = seen.resources.iter().map(|one| one.data["status"].to_string()).collect();
-    texts.push(("statuses".to_owned(), statuses.join("\n")));
     assert!(!seen.passwords.is_empty());
     for (what, text) in &texts {
         assert!(!text.is_empty(), "{what}: nothing was seen");
         for password in &seen.passwords {
-            if let Some(at) = text.find(password) {
-                let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
-                panic!("{what} holds the password of a Secret: {}", &text[line..at]);
+            if let Some(line) = line_with(text, password) {
+                panic!("{what} holds what is in a Secret: {line}");
             }
         }
-        let is_servers = what.starts_with("PostgreSQL");
-        assert!(is_servers || !text.contains("SCRAM-SHA-256$4096:"), "{what} holds a verifier");
+        let is_told = |line: &&str| line.contains(VERIFIER) && !is_log_of_alter_role(what, line);
+        assert_eq!(text.lines().find(is_told), None, "{what} holds a verifier");
     }
+}
+
+/// Every place where something can be told, and what was told there by all tests.
+async fn everything_said() -> Vec<(String, String)> {
+    let majors = witness::seen().majors.clone();
+    let mut texts = postgres::ended();
+    let mut passwords = Vec::new();
+    for major in majors {
+        let postgres = Postgres::shared(major).await;
+        passwords.push(postgres.password().to_owned());
+        texts.push((postgres.to_string(), postgres.log()));
+        // Only a superuser can keep its statements out of it.
+        let by_superuser = postgres.statements().await.into_iter();
+        let by_superuser = by_superuser.filter(|(user, _)| user == postgres::SUPERUSER);
+        let statements: Vec<_> = by_superuser.map(|(_, statement)| statement.replace('\n', " ")).collect();
+        texts.push((format!("pg_stat_statements of {postgres}"), statements.join("\n")));
+    }
+    let audit = Cluster::shared().await.audit_text();
+    assert!(audit.contains(r#""requestObject""#), "the audit log holds what was said");
+    texts.push(("the audit log".to_owned(), audit));
+    let mut seen = witness::seen();
+    seen.passwords.extend(passwords);
+    texts.push(("the operators' log".to_owned(), String::from_utf8_lossy(&seen.log).into_owned()));
+    texts.push(("events".to_owned(), seen.events.join("\n")));
+    let statuses: Vec<_> = seen.resources.iter().map(|one| one.data["status"].to_string()).collect();
+    texts.push(("statuses".to_owned(), statuses.join("\n")));
+    texts
+}
+
+fn line_with<'t>(text: &'t str, part: &str) -> Option<&'t str> {
+    let at = text.find(part)?;
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    text[start..].lines().next()
+}
+
+/// A server may log the statement that sets a verifier; nothing else may tell one.
+fn is_log_of_alter_role(what: &str, line: &str) -> bool {
+    what.starts_with("PostgreSQL") && (line.contains("ALTER ROLE") || line.contains("CREATE ROLE"))
 }

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 /// What was seen in all worlds of this process so far.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// Every password that was ever in a Secret.
+    /// Every password that was ever in a Secret, and whatever else was in one that is nobody's business.
     pub(crate) passwords: BTreeSet<String>,
     /// Every version of every resource.
     pub(crate) resources: Vec<DynamicObject>,
@@ -30,6 +30,9 @@ pub(crate) struct Seen {
     /// The log of all operators, at its most talkative.
     pub(crate) log: Vec<u8>,
 }
+
+/// Keys of Secrets whose values may be said.
+const OPEN: [&str; 6] = ["username", "database", "host", "port", "sslmode", "ca.crt"];
 
 static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(Mutex::default);
 
@@ -67,9 +70,10 @@ pub(crate) async fn watch(client: &Client, namespace: &str) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     follow(&mut tasks, secrets, |secret| {
-        let password = secret.data.as_ref().and_then(|data| data.get("password"));
-        let password = password.map(|value| String::from_utf8_lossy(&value.0).into_owned());
-        seen().passwords.extend(password.filter(|password| !password.is_empty()));
+        let data = secret.data.iter().flatten().filter(|(key, _)| !OPEN.contains(&key.as_str()));
+        let values = data.map(|(_, value)| String::from_utf8_lossy(&value.0).into_owned());
+        // What is shorter is in every text by chance.
+        seen().passwords.extend(values.filter(|value| value.len() >= 5));
     })
     .await;
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);

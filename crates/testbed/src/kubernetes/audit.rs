@@ -34,14 +34,19 @@ pub struct AuditEntry {
     pub is_authorized: bool,
 }
 
-/// Only the metadata of requests, and not what the API server asks itself.
+/// Not what the API server asks itself; of service accounts, whatever was said but what is in Secrets.
 pub(super) const POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
+omitManagedFields: true
 rules:
 - level: None
   users: [system:apiserver]
+- level: Metadata
+  resources: [{group: \"\", resources: [secrets, serviceaccounts/token]}]
+- level: RequestResponse
+  userGroups: [system:serviceaccounts]
 - level: Metadata
 ";
 

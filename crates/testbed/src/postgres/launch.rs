@@ -25,7 +25,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("shared_buffers", "16MB"),
     ("max_connections", "200"),
     ("log_statement", "all"),
+    // Whatever is said at all is said with its statement.
+    ("log_min_error_statement", "debug5"),
     ("log_connections", "on"),
+    ("shared_preload_libraries", "pg_stat_statements"),
+    ("pg_stat_statements.track", "all"),
+    ("pg_stat_statements.max", "20000"),
     ("log_line_prefix", "%m [%p] %q%u@%d/%a "),
 ];
 
@@ -82,8 +87,9 @@ impl Postgres {
     async fn set_password(&self) {
         let set = async {
             let options = session::options(self, "postgres", SUPERUSER, install::TEMPLATE_PASSWORD)
-                // The password must not be in the log, and must be what `pg_hba.conf` asks for.
-                .options([("log_statement", "none"), ("password_encryption", "scram-sha-256")]);
+                // The password must be told nowhere, and must be what `pg_hba.conf` asks for.
+                .options([("log_statement", "none"), ("pg_stat_statements.track", "none")])
+                .options([("password_encryption", "scram-sha-256")]);
             let mut session = sqlx::PgConnection::connect_with(&options).await?;
             let sql = format!("ALTER ROLE {SUPERUSER} PASSWORD '{}'", self.password);
             session::run(&mut session, sql).await?;

@@ -8,6 +8,16 @@ use sqlx::{
 use super::{Postgres, SUPERUSER};
 
 impl Postgres {
+    /// The user and text of every statement that `pg_stat_statements` has kept.
+    pub async fn statements(&self) -> Vec<(String, String)> {
+        let mut session = self.admin("postgres").await;
+        let asked = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements; \
+                     SELECT pg_get_userbyid(userid), query FROM pg_stat_statements";
+        let rows = fetch_rows(&mut session, asked).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{self} does not tell its statements: {error}"));
+        rows.into_iter().filter_map(|row| Some((row.first()?.clone()?, row.get(1)?.clone()?))).collect()
+    }
+
     /// Logs in.
     pub async fn connect(
         &self,
@@ -18,9 +28,12 @@ impl Postgres {
         PgConnection::connect_with(&options(self, database, user, password)).await
     }
 
-    /// Logs in as the superuser; panics when that fails.
+    /// Logs in as the superuser; panics when that fails. `pg_stat_statements` does not hear of it: there stands what
+    /// others do.
     pub async fn admin(&self, database: &str) -> PgConnection {
-        let session = self.connect(database, SUPERUSER, self.password()).await;
+        let options = options(self, database, SUPERUSER, self.password());
+        let options = options.options([("pg_stat_statements.track", "none")]);
+        let session = PgConnection::connect_with(&options).await;
         session.unwrap_or_else(|error| panic!("the superuser cannot log in to {database} of {self}: {error}"))
     }
 }
