@@ -35,7 +35,7 @@ impl Source {
 /// A rule looks at one file, and says in which lines it is broken and what to do instead.
 type Rule = fn(&Source) -> Vec<String>;
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     plan_depends_on_thiserror_only,
     plan_is_pure,
     tests_do_not_sleep,
@@ -45,6 +45,7 @@ const RULES: [Rule; 9] = [
     files_are_short,
     no_path_of_one_machine,
     dependencies_come_from_the_public_registry,
+    workflows_run_what_was_read,
 ];
 
 /// Looks at every file that is or could be committed.
@@ -182,6 +183,21 @@ fn dependencies_come_from_the_public_registry(source: &Source) -> Vec<String> {
         is_lock && foreign || is_configuration && ["[source", "[registr"].iter().any(|s| line.starts_with(s))
     });
     broken.map(|(index, _)| complaint(source, index + 1, "a registry that others do not have")).collect()
+}
+
+/// A tag can be moved to other code after somebody has read what it stood for.
+fn workflows_run_what_was_read(source: &Source) -> Vec<String> {
+    if !source.is_in(".github/workflows") {
+        return Vec::new();
+    }
+    let is_commit = |text: &str| text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let lines = source.text.lines().enumerate();
+    let actions = lines.filter_map(|(index, line)| Some((index, line.split_once("uses: ")?.1)));
+    let broken = actions.filter(|(_, action)| {
+        let commit = action.split_once('@').and_then(|(_, version)| version.split_whitespace().next());
+        !action.starts_with("./") && !commit.is_some_and(is_commit)
+    });
+    broken.map(|(index, _)| complaint(source, index + 1, "name an action by its commit")).collect()
 }
 
 /// The one rule that needs all files: a second way for built SQL to reach a server would be one too many.

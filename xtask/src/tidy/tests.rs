@@ -93,6 +93,16 @@ fn a_registry_of_ones_own_is_found() {
 }
 
 #[test]
+fn an_action_that_can_change_is_found() {
+    let commit = "11bd71901bbe5b1630ceea73d27597364c9af683";
+    let workflow = format!(
+        "- uses: actions/checkout@{commit} # v4.2.2\n- uses: actions/checkout@v4\n- uses: ./ci.yml\n- uses: x/y\n"
+    );
+    check(workflows_run_what_was_read, ".github/workflows/ci.yml", &workflow, &[2, 4]);
+    check(workflows_run_what_was_read, "docs/ci.yml", &workflow, &[]);
+}
+
+#[test]
 fn a_second_gate_for_built_sql_is_found() {
     let gate = || source("crates/exec/src/statement.rs", "sqlx::query(AssertSqlSafe(text))\n");
     let testbed = source("crates/testbed/src/psql.rs", "AssertSqlSafe(text)\n");
