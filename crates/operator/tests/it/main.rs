@@ -10,6 +10,7 @@ mod example;
 mod leaving;
 mod limited;
 mod listed;
+mod pod;
 mod program;
 mod resources;
 mod secrets;
