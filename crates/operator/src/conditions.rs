@@ -6,6 +6,12 @@ use std::mem;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::runtime::events::EventType;
 
+use crate::events::presentable;
+
+/// The longest message of a condition, in bytes: many objects may have to be named, and the API server takes only so
+/// much of all.
+pub const LONGEST_MESSAGE: usize = 4096;
+
 /// The conditions of both kinds, in the order in which they stand in the status.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum ConditionType {
@@ -289,7 +295,7 @@ pub struct Finding {
     pub message: String,
 }
 
-/// Puts a finding into the conditions of an object of this generation.
+/// Puts a finding into the conditions of an object of this generation. A message that is too long is cut.
 ///
 /// `lastTransitionTime` becomes `now` only when the status changes, so that a repeated finding leaves the
 /// conditions equal to what they were.
@@ -299,7 +305,7 @@ pub fn set(conditions: &mut Vec<Condition>, finding: Finding, generation: Option
         type_: condition_type.as_str().to_owned(),
         status: status.to_owned(),
         reason: finding.reason.as_str().to_owned(),
-        message: finding.message,
+        message: presentable(&finding.message, LONGEST_MESSAGE),
         observed_generation: generation,
         last_transition_time: now,
     };

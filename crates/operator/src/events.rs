@@ -68,7 +68,7 @@ impl Events {
 
     /// Says something about a resource.
     pub fn publish(&self, regarding: ObjectReference, kind: impl Into<EventKind>, note: &str) {
-        let saying = Saying { regarding, kind: kind.into(), note: shortened(note, LONGEST_NOTE) };
+        let saying = Saying { regarding, kind: kind.into(), note: presentable(note, LONGEST_NOTE) };
         // Nobody writes any more when the runtime ends.
         _ = self.sender.send(saying);
     }
@@ -131,13 +131,31 @@ fn event(name: String, regarding: ObjectReference, kind: EventKind, note: String
     }
 }
 
-/// The text, cut at a character where it is longer than so many bytes.
-pub fn shortened(text: &str, bytes: usize) -> String {
+/// The text as a person may see it: cut where it is longer than so many bytes, on one line and without codes that a
+/// terminal would obey. It may hold names that a tenant chose.
+pub fn presentable(text: &str, bytes: usize) -> String {
+    let text = without_controls(text);
     if text.len() <= bytes {
-        return text.to_owned();
+        return text;
     }
     let end = (0..=bytes - '…'.len_utf8()).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     format!("{}…", &text[..end])
+}
+
+/// The text with its control characters written out.
+pub fn without_controls(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            // Separators of lines, and what turns the direction of writing around.
+            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                plain.extend(character.escape_unicode());
+            }
+            _ if character.is_control() => plain.extend(character.escape_default()),
+            _ => plain.push(character),
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -146,8 +164,13 @@ mod tests {
 
     #[test]
     fn a_long_note_is_cut_between_characters() {
-        assert_eq!(shortened("short", 10), "short");
-        let cut = shortened(&"ä".repeat(600), 1024);
+        assert_eq!(presentable("short", 10), "short");
+        let cut = presentable(&"ä".repeat(600), 1024);
         assert!(cut.len() <= 1024 && cut.ends_with("ä…"));
+    }
+
+    #[test]
+    fn a_note_is_one_line_and_moves_no_cursor() {
+        assert_eq!(presentable("a\nb\u{1b}[2Jc\u{202e}d", 99), "a\\nb\\u{1b}[2Jc\\u{202e}d");
     }
 }

@@ -13,6 +13,13 @@ fn finding(reason: Reason, message: &str) -> Finding {
 }
 
 #[test]
+fn a_message_that_names_too_much_is_cut() {
+    let mut conditions = Vec::new();
+    set(&mut conditions, finding(Reason::DriftRepaired, &"table\n".repeat(9_999)), Some(1), second(1));
+    assert!(conditions[0].message.len() <= LONGEST_MESSAGE && !conditions[0].message.contains('\n'));
+}
+
+#[test]
 fn the_transition_time_stays_while_the_status_does() {
     let mut conditions = Vec::new();
     set(&mut conditions, finding(Reason::ServerUnavailable, "no answer"), Some(1), second(1));

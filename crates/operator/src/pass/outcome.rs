@@ -7,11 +7,7 @@ use plan::{Action, Catalog, Cause, Ident, Refusal, Withheld};
 use crate::api::shared::{Provisioned, ServerChoice};
 use crate::conditions::{Finding, Reason};
 use crate::drift;
-use crate::events::shortened;
 use crate::resource::Resource;
-
-/// The longest message of a condition, in bytes: many objects may have to be named.
-const LONGEST: usize = 4096;
 
 /// What a pass found and did.
 #[derive(Default)]
@@ -53,7 +49,7 @@ impl Outcome {
         let left: Vec<_> = self.left.iter().map(ToString::to_string).collect();
         if !left.is_empty() {
             let message = format!("still to be done after all statements were run: {}", left.join("; "));
-            return Finding { reason: Reason::NotConverged, message: shortened(&message, LONGEST) };
+            return Finding { reason: Reason::NotConverged, message };
         }
         let unready = [&self.refused_secrets, &self.unready];
         if let Some(finding) = unready.iter().find_map(|findings| findings.get(resource.uid())) {
@@ -77,7 +73,7 @@ impl Outcome {
         }
         parts.sort_by_key(|part| part.reason);
         let messages: Vec<_> = parts.iter().map(|part| part.message.as_str()).collect();
-        let message = shortened(&messages.join("; "), LONGEST);
+        let message = messages.join("; ");
         let reason = parts.first().map_or(Reason::NothingWithheld, |part| part.reason);
         Finding { reason, message }
     }

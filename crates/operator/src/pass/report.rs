@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::outcome::{Outcome, is_for};
 use crate::api::shared::{FormerRole, Provisioned, ServerStatus, Status, SuperuserSecret};
-use crate::conditions::{ConditionType, Finding, Notice, Reason, find, set};
+use crate::conditions::{ConditionType, Finding, LONGEST_MESSAGE, Notice, Reason, find, set};
 use crate::context::Context;
+use crate::events::presentable;
 use crate::patch;
 use crate::resource::{Resource, ServerKey};
 use crate::servers::Address;
@@ -133,7 +134,7 @@ fn announce(context: &Context, outcome: &Outcome, resource: &Resource, drifted: 
     if drifted.reason != Reason::InSync {
         let end = if drifted.reason == Reason::DriftRepaired { "repaired" } else { "not repaired" };
         let note = format!("{}; {end}", drifted.message);
-        tracing::warn!(%resource, "drift: {note}");
+        tracing::warn!(%resource, "drift: {}", presentable(&note, LONGEST_MESSAGE));
         say(drifted.reason.into(), &note);
     }
     let growth = outcome.growth(resource);
