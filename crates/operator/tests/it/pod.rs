@@ -4,6 +4,7 @@ use std::path::Path;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -19,14 +20,20 @@ async fn the_pod_is_admitted_where_only_restricted_ones_are() {
     namespaces.patch(&namespace, &PatchParams::default(), &Patch::Merge(labels)).await.unwrap();
 
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/postgres-provisioner");
-    // With every mount that there can be.
+    // With every mount and every object that there can be.
     let name = unique("restricted").replace('_', "-");
-    let values = format!("fullnameOverride: {name}\npostgres: {{ caSecret: ca }}");
+    let block = "[{ ipBlock: { cidr: 192.0.2.0/24 } }]";
+    let policy =
+        format!("{{ enabled: true, ingressFrom: {block}, apiServerTo: {block}, postgresTo: {block} }}");
+    let values = format!("fullnameOverride: {name}\npostgres: {{ caSecret: ca }}\nnetworkPolicy: {policy}");
     let rendered = helm::template(&chart, "some-release", &namespace, &values).unwrap();
     cluster.install_identity(&rendered, &namespace).await;
     let documents = serde_saphyr::from_multiple::<serde_json::Value>(&rendered).unwrap();
-    let deployment = documents.into_iter().find(|document| document["kind"] == "Deployment").unwrap();
-    let deployment: Deployment = serde_json::from_value(deployment).unwrap();
+    let object = |kind: &str| documents.iter().find(|document| document["kind"] == kind).unwrap().clone();
+    let deployment: Deployment = serde_json::from_value(object("Deployment")).unwrap();
+    let policy: NetworkPolicy = serde_json::from_value(object("NetworkPolicy")).unwrap();
+    let policies: Api<NetworkPolicy> = Api::namespaced(admin.clone(), &namespace);
+    policies.create(&PostParams::default(), &policy).await.unwrap();
 
     let pods: Api<Pod> = Api::namespaced(admin, &namespace);
     let template = deployment.spec.unwrap().template;
