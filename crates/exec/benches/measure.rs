@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exec::{End, Password, Server, Sessions, Stored, Tls, Verify};
+use exec::{End, Password, PasswordMode, Server, Sessions, Stored, Tls, Verify};
 use plan::{
     Access, Claim, Desired, Grantee, Ident, Login, Managed, PasswordState, Prune, Schemas,
     testing::{ident, verifier},
@@ -48,6 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         password: Password::new(password),
         maintenance: ident("postgres"),
         tls: Tls::default(),
+        passwords: PasswordMode::Verifier,
     };
     let desired = desired(readers.parse()?, writers.parse()?);
     let mut out = std::io::stdout();
@@ -65,8 +66,11 @@ fn desired(readers: usize, writers: usize) -> Desired {
     let owner = ident(&format!("{DATABASE}_owner"));
     let mut desired = Desired::new(ident(DATABASE));
     let mut add = |name: &Ident| {
-        let login =
-            Login { claim: Claim::new("bench", name.as_str()), recorded: None, verifier: Some(verifier()) };
+        let login = Login {
+            claim: Claim::new("bench", name.as_str()),
+            recorded: None,
+            password: Some(verifier().into()),
+        };
         desired.logins.insert(name.clone(), login);
     };
     add(&owner);

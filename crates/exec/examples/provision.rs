@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, error::Error, io::Write, process::ExitCode};
 
-use exec::{End, Password, Server, Sessions, Stored, Tls, Verify, scram};
+use exec::{End, Password, PasswordMode, Server, Sessions, Stored, Tls, Verify, scram};
 use plan::{
     Access, Action, Claim, Desired, Grantee, Ident, Login, Managed, PasswordState, Plan, Prune, Schemas, Site,
 };
@@ -129,8 +129,9 @@ fn desired(database: &Ident, passwords: &Passwords) -> Result<Desired, Box<dyn E
     let mut desired = Desired::new(database.clone());
     for role in [&owner, &reader, &writer] {
         let verifier = passwords.0.get(role).map(scram::verifier).transpose()?;
+        let password = verifier.map(Into::into);
         let claim = Claim::new(TOOL, role.as_str());
-        desired.logins.insert(role.clone(), Login { claim, recorded: None, verifier });
+        desired.logins.insert(role.clone(), Login { claim, recorded: None, password });
     }
     for (role, access) in [(reader, Access::Read), (writer, Access::ReadWrite)] {
         let grantee = Grantee { access, schemas: Schemas::All, prune: Prune::IfCreated };
@@ -159,15 +160,8 @@ impl Passwords {
 
 impl Verify for Passwords {
     fn state(&self, role: &Ident, stored: Stored<'_>) -> PasswordState {
-        match (stored, self.0.get(role)) {
-            (Stored::Absent, _) => PasswordState::Absent,
-            (Stored::Verifier(verifier), Some(password)) if scram::matches(verifier, password) => {
-                PasswordState::Matches
-            }
-            (Stored::Verifier(_) | Stored::Other, Some(_)) => PasswordState::Differs,
-            // `exec::try_login` could tell where only superusers may read verifiers.
-            (Stored::Unreadable, Some(_)) | (_, None) => PasswordState::Unknown,
-        }
+        // `exec::try_login` could tell more where only superusers may read verifiers.
+        self.0.get(role).map_or(PasswordState::Unknown, |password| stored.compare(role, password))
     }
 }
 
@@ -206,6 +200,7 @@ fn settings(arguments: &[String], environment: Environment<'_>) -> Result<Option
         password: Password::new(environment("PGPASSWORD").unwrap_or_default()),
         maintenance: "postgres".parse()?,
         tls: Tls { mode, ..Tls::default() },
+        passwords: PasswordMode::Verifier,
     };
     let database = given.remove("--database").unwrap_or_else(|| "example".to_owned()).parse()?;
     Ok(Some(Settings { server, database, apply }))

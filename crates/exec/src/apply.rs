@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use plan::{Action, Desired, Ident, Plan, QualifiedName, Refused, Site};
+use plan::{Action, Desired, Ident, NewPassword, Plan, QualifiedName, Refused, Site};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Error, Sessions,
+    Error, PasswordMode, Sessions,
     error::{LOCK_NOT_AVAILABLE, Verdict},
     introspect::{self, Parts},
     lock::{lock_relations, who_is_busy},
@@ -201,6 +201,7 @@ fn is_same(fresh: &[Action], step: &[Action]) -> bool {
 }
 
 async fn perform(sessions: &mut Sessions<'_>, database: &Ident, action: &Action) -> Result<(), Error> {
+    check_form(sessions.server.passwords, action)?;
     let session = sessions.session(database).await?;
     if let Some(role) = action.as_role() {
         session.execute(format!("SET LOCAL ROLE {role}")).await?;
@@ -209,10 +210,20 @@ async fn perform(sessions: &mut Sessions<'_>, database: &Ident, action: &Action)
     if action.as_role().is_some() {
         session.execute("RESET ROLE").await?;
     }
-    if let Action::SetVerifier { role, .. } = action {
+    if let Action::SetPassword { role, .. } = action {
         sessions.set.insert(role.clone());
     }
     Ok(())
+}
+
+/// A password goes out in clear only to a server that was said to need that.
+fn check_form(mode: PasswordMode, action: &Action) -> Result<(), Error> {
+    match (mode, action) {
+        (PasswordMode::Verifier, Action::SetPassword { password: NewPassword::Plain(_), .. }) => {
+            Err(Error::Bug("a plan has a password in clear for a server that takes verifiers".to_owned()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A statement that stands in no transaction with others, under a lock of the session.

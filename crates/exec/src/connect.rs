@@ -47,6 +47,7 @@ pub(crate) struct Login<'a> {
 
 /// Opens a connection as this role, unverified.
 pub(crate) async fn connect(server: &Server, login: Login<'_>) -> Result<PgConnection, Error> {
+    server.check()?;
     let options = options(server, login);
     let address = address(server);
     match timeout(CONNECT, options.connect()).await {
@@ -84,7 +85,7 @@ fn with_tls(options: PgConnectOptions, tls: &Tls) -> PgConnectOptions {
     // Set even when there is none, or else the driver takes one from its environment.
     options = options.ssl_root_cert_from_pem(tls.ca.clone().unwrap_or_default());
     if let (Some(certificate), Some(key)) = (&tls.client_certificate, &tls.client_key) {
-        options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key);
+        options = options.ssl_client_cert_from_pem(certificate).ssl_client_key_from_pem(key.as_slice());
     }
     options
 }

@@ -6,6 +6,8 @@ use plan::ServerVersion;
 use sqlx::error::DatabaseError;
 use thiserror::Error as ThisError;
 
+use crate::tls::{Part, Unusable};
+
 /// Why a server could not be read or changed. Its text is whole (it stands in conditions and logs) and never
 /// holds a password, a verifier or the text of a statement that may hold one.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
@@ -34,6 +36,9 @@ pub enum Error {
         /// What does not fit.
         message: String,
     },
+    /// What was given for the connection cannot be used; nobody was asked.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
     /// The server refused the session.
     #[error("the server refused the session: {message} ({code})")]
     Login {
@@ -131,6 +136,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } => Class::Unavailable,
             Self::Tls { .. } => Class::Tls,
+            Self::Unusable(_) => Class::InvalidCredentials,
             Self::Login { code, message } => class_of_login(code, message),
             Self::Statement { code, message, .. } => class_of_statement(code, message),
             Self::Pooler { .. } => Class::Pooler,
@@ -188,8 +194,12 @@ impl Error {
             sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Self::Tls { address, message: error.to_string() }
             }
-            sqlx::Error::Tls(error) | sqlx::Error::Configuration(error) => {
-                Self::Tls { address, message: error.to_string() }
+            sqlx::Error::Tls(error) => Self::Tls { address, message: error.to_string() },
+            // All else was checked before. The driver's own words repeat a character of the password.
+            sqlx::Error::Configuration(_) => {
+                let problem =
+                    "SASLprep (RFC 4013) forbids characters of its name or password: no login with it";
+                Self::Unusable(Part::Login.is(problem))
             }
             sqlx::Error::Io(error) => Self::Unreachable { address, message: error.to_string() },
             error => Self::Unreachable { address, message: error.to_string() },

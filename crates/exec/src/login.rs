@@ -3,7 +3,7 @@
 use plan::{Ident, PasswordState};
 
 use crate::{
-    Error, Password, Server,
+    Error, Part, Password, Server,
     connect::{Login, connect, nonce},
     random_password,
 };
@@ -17,6 +17,8 @@ enum Answer {
     Wrong,
     /// Something else stood in the way, with this SQLSTATE.
     Refused(String),
+    /// `SASLprep` forbids it, so that the driver does not send it.
+    Untried,
 }
 
 /// Whether `password` is the role's, by a login to the maintenance database.
@@ -30,13 +32,15 @@ enum Answer {
 /// When the server gives no answer. What it says to the role is no error.
 pub async fn try_login(server: &Server, role: &Ident, password: &Password) -> Result<PasswordState, Error> {
     let answer = answer(server, role, password).await?;
-    if answer == Answer::Wrong {
-        return Ok(PasswordState::Differs);
+    match answer {
+        Answer::Wrong => return Ok(PasswordState::Differs),
+        Answer::Untried => return Ok(PasswordState::Unknown),
+        Answer::Welcome | Answer::Refused(_) => (),
     }
     // Messages are translated and codes ambiguous: only the comparison tells when a password is looked at.
     match self::answer(server, role, &random_password()).await? {
         Answer::Wrong => Ok(PasswordState::Matches),
-        Answer::Welcome | Answer::Refused(_) => Ok(PasswordState::Unknown),
+        Answer::Welcome | Answer::Refused(_) | Answer::Untried => Ok(PasswordState::Unknown),
     }
 }
 
@@ -50,6 +54,8 @@ async fn answer(server: &Server, role: &Ident, password: &Password) -> Result<An
             "28000" | "3D000" | "42501" | "53300" | "55000" => Ok(Answer::Refused(code)),
             _ => Err(Error::Login { code, message }),
         },
+        // It cannot even be tried.
+        Err(Error::Unusable(unusable)) if unusable.part == Part::Login => Ok(Answer::Untried),
         Err(error) => Err(error),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use plan::{NewPassword, PlainPassword, PlainPasswordError};
 use rand::{
     distr::{Alphanumeric, SampleString as _},
     rand_core::UnwrapErr,
@@ -10,6 +11,8 @@ use rand::{
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 use zeroize::Zeroizing;
+
+use crate::{PasswordMode, scram};
 
 /// The longest password that every server version takes, in bytes (13 refuses more than about 1,000).
 const MAX_BYTES: usize = 1000;
@@ -21,21 +24,28 @@ const GENERATED: usize = 32;
 #[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
-/// Why a password cannot be used. It is not repeated.
+/// Why a password cannot be used, and what to do. It is not repeated.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum PasswordError {
     /// The server would take it for no password.
-    #[error("the password is empty")]
+    #[error("the password is empty, or only of characters that SASLprep (RFC 4013) removes")]
     Empty,
     /// Some servers refuse it.
-    #[error("the password has more than {MAX_BYTES} bytes")]
+    #[error("the password has more than {MAX_BYTES} bytes, which some servers refuse")]
     TooLong,
     /// NUL and line ends do not survive configuration files and the protocol.
-    #[error("the password has a NUL or a line end in it")]
+    #[error("the password has a NUL or a line end in it: often one at its end that was not meant")]
     LineEnd,
     /// `SASLprep` (RFC 4013) forbids it, and clients differ in what they do then.
-    #[error("the password has characters in it that SASLprep (RFC 4013) forbids")]
+    #[error(
+        "the password has characters in it that SASLprep (RFC 4013) forbids, such as control characters, emoji or a \
+         mix of left-to-right and right-to-left letters: ASCII letters, digits and signs always work"
+    )]
     Prohibited,
+    /// Whoever wrote it meant the password that it was made from; and a server that is sent it in clear would store
+    /// it as it is.
+    #[error("this is how servers store a password (md5… or SCRAM-SHA-256$…): the password itself is needed")]
+    Hash,
 }
 
 impl Password {
@@ -73,11 +83,26 @@ pub fn check_usable(password: &Password) -> Result<(), PasswordError> {
     if text.contains(['\0', '\r', '\n']) {
         return Err(PasswordError::LineEnd);
     }
-    match stringprep::saslprep(text) {
-        Err(_) => Err(PasswordError::Prohibited),
-        Ok(prepared) if prepared.is_empty() => Err(PasswordError::Empty),
-        Ok(_) => Ok(()),
+    let prepared = stringprep::saslprep(text).map_err(|_| PasswordError::Prohibited)?;
+    // It may be a copy.
+    if Password::new(prepared).expose().is_empty() {
+        return Err(PasswordError::Empty);
     }
+    match text.parse::<PlainPassword>() {
+        Ok(_) => Ok(()),
+        Err(PlainPasswordError::Empty) => Err(PasswordError::Empty),
+        Err(PlainPasswordError::Nul) => Err(PasswordError::LineEnd),
+        Err(PlainPasswordError::Hash) => Err(PasswordError::Hash),
+    }
+}
+
+/// The form in which the password is sent to a server of this mode: with a new random salt, or as it is.
+pub fn new_password(mode: PasswordMode, password: &Password) -> Result<NewPassword, PasswordError> {
+    check_usable(password)?;
+    Ok(match mode {
+        PasswordMode::Verifier => scram::verifier(password)?.into(),
+        PasswordMode::Plaintext => NewPassword::Plain(password.expose().parse().expect("it is usable")),
+    })
 }
 
 /// 32 letters and digits from the operating system's generator: about 190 bits.
@@ -109,6 +134,8 @@ mod tests {
             ("a\tb", PasswordError::Prohibited),
             ("\u{2028}", PasswordError::Prohibited),
             ("\u{627}1", PasswordError::Prohibited),
+            ("md5c20d5e1d5d5ff0d6b2f3a2c9ed1d2c6b", PasswordError::Hash),
+            ("SCRAM-SHA-256$4096:x$y:z", PasswordError::Hash),
         ] {
             assert_eq!(check_usable(&Password::new(text)), Err(error), "{text:?}");
         }

@@ -8,6 +8,7 @@ use plan::Verifier;
 use rand::{TryRng as _, rngs::SysRng};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{Password, PasswordError, check_usable};
 
@@ -17,10 +18,17 @@ const ITERATIONS: u32 = 4096;
 /// Whoever can write a role's verifier could otherwise keep us busy for minutes.
 const MAX_ITERATIONS: u32 = 1_000_000;
 
-/// The two keys of a verifier.
+/// The two keys of a verifier, overwritten when dropped.
 struct Keys {
     stored: [u8; 32],
     server: [u8; 32],
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.stored.zeroize();
+        self.server.zeroize();
+    }
 }
 
 /// A verifier with a new random salt.
@@ -60,20 +68,25 @@ fn parse(stored: &str) -> Option<(u32, Vec<u8>, Keys)> {
 }
 
 fn keys(password: &Password, salt: &[u8], iterations: u32) -> Keys {
-    let prepared = prepare(password.expose());
-    let salted: [u8; 32] = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(prepared.as_bytes(), salt, iterations);
-    Keys { stored: Sha256::digest(hmac(&salted, b"Client Key")).into(), server: hmac(&salted, b"Server Key") }
+    let prepared = prepare(password);
+    let mut salted = Zeroizing::new([0; 32]);
+    pbkdf2::pbkdf2_hmac::<Sha256>(prepared.expose().as_bytes(), salt, iterations, salted.as_mut_slice());
+    let client = hmac(&salted, b"Client Key");
+    Keys { stored: Sha256::digest(client.as_slice()).into(), server: *hmac(&salted, b"Server Key") }
 }
 
 /// Like the server, which takes the bytes as they are where `SASLprep` fails.
-fn prepare(text: &str) -> Cow<'_, str> {
-    stringprep::saslprep(text).unwrap_or(Cow::Borrowed(text))
+fn prepare(password: &Password) -> Cow<'_, Password> {
+    match stringprep::saslprep(password.expose()) {
+        Ok(Cow::Owned(prepared)) => Cow::Owned(Password::new(prepared)),
+        Ok(Cow::Borrowed(_)) | Err(_) => Cow::Borrowed(password),
+    }
 }
 
-fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+fn hmac(key: &[u8; 32], message: &[u8]) -> Zeroizing<[u8; 32]> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key may have any length");
     mac.update(message);
-    mac.finalize().into_bytes().into()
+    Zeroizing::new(mac.finalize().into_bytes().into())
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Where a server is and how to log in to it.
 
-use std::fmt;
+use std::net::IpAddr;
 
 use plan::Ident;
 
-use crate::Password;
+use crate::{
+    Password, SslMode, Tls,
+    tls::{Part, Unusable},
+};
 
 /// A PostgreSQL server and the admin credentials used for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,75 +25,84 @@ pub struct Server {
     pub maintenance: Ident,
     /// Encryption and trust.
     pub tls: Tls,
+    /// How passwords of roles reach it.
+    pub passwords: PasswordMode,
 }
 
-/// How the connection is encrypted and whom it trusts.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// The mode asked for; see [`Tls::effective_mode`].
-    pub mode: SslMode,
-    /// Certificates in PEM that sign the server's: then the only trust.
-    pub ca: Option<Vec<u8>>,
-    /// A client certificate in PEM; counts only together with its key.
-    pub client_certificate: Option<Vec<u8>>,
-    /// The client certificate's key in PEM.
-    pub client_key: Option<Vec<u8>>,
-}
-
-/// PostgreSQL's `sslmode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SslMode {
-    /// Never encrypted.
-    Disable,
-    /// Encrypted if the server offers it, whoever the server is.
+/// In which form the password of a role reaches the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PasswordMode {
+    /// As a SCRAM-SHA-256 verifier, from which nobody can log in.
     #[default]
-    Prefer,
-    /// Encrypted, whoever the server is.
-    Require,
-    /// Encrypted, and the certificate is signed by the CA.
-    VerifyCa,
-    /// Encrypted, the certificate is signed by the CA, and names the host.
-    VerifyFull,
+    Verifier,
+    /// In clear, for services that take nothing else: it may stand in the server's log. Never a fallback.
+    Plaintext,
 }
 
-impl Tls {
-    /// The mode used: with a CA nothing less than a check against it, and the full one unless `verify-ca` is
-    /// asked for. Nothing falls back.
-    pub const fn effective_mode(&self) -> SslMode {
-        match (self.mode, self.ca.is_some()) {
-            (SslMode::VerifyCa, _) => SslMode::VerifyCa,
-            (_, true) => SslMode::VerifyFull,
-            (mode, false) => mode,
+impl Server {
+    /// Whether what was given can be used together; [`Sessions`](crate::Sessions) connect to no server that fails.
+    ///
+    /// Passwords in clear need encryption that nobody in between can switch off, unless there is nothing in between.
+    pub fn check(&self) -> Result<(), Unusable> {
+        self.tls.check()?;
+        let is_safe = self.tls.effective_mode() >= SslMode::Require || self.is_local();
+        if self.passwords == PasswordMode::Plaintext && !is_safe {
+            return Err(Part::Passwords.is(
+                "plaintext needs an encrypted connection: set sslmode to require or verify-ca, or give a CA",
+            ));
         }
+        Ok(())
+    }
+
+    fn is_local(&self) -> bool {
+        let is_loopback = || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        self.host.starts_with('/') || self.host == "localhost" || is_loopback()
     }
 }
 
-impl std::str::FromStr for SslMode {
-    type Err = UnknownSslMode;
+impl std::str::FromStr for PasswordMode {
+    type Err = UnknownPasswordMode;
 
-    fn from_str(text: &str) -> Result<Self, UnknownSslMode> {
+    fn from_str(text: &str) -> Result<Self, UnknownPasswordMode> {
         match text {
-            "disable" => Ok(Self::Disable),
-            "prefer" => Ok(Self::Prefer),
-            "require" => Ok(Self::Require),
-            "verify-ca" => Ok(Self::VerifyCa),
-            "verify-full" => Ok(Self::VerifyFull),
-            other => Err(UnknownSslMode(other.to_owned())),
+            "verifier" => Ok(Self::Verifier),
+            "plaintext" => Ok(Self::Plaintext),
+            other => Err(UnknownPasswordMode(other.to_owned())),
         }
     }
 }
 
-/// The text names no mode that is supported (`allow` is not: the driver would not encrypt).
+/// The text names no mode.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("unknown sslmode `{0}`; use disable, prefer, require, verify-ca or verify-full")]
-pub struct UnknownSslMode(String);
+#[error("unknown password mode `{0}`; use verifier or plaintext")]
+pub struct UnknownPasswordMode(String);
 
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("mode", &self.mode)
-            .field("ca", &self.ca.is_some())
-            .field("client_certificate", &self.client_certificate.is_some())
-            .finish_non_exhaustive()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(host: &str, mode: SslMode) -> Server {
+        Server {
+            host: host.to_owned(),
+            port: 5432,
+            user: "admin".to_owned(),
+            password: Password::new("secret"),
+            maintenance: "postgres".parse().unwrap(),
+            tls: Tls { mode, ..Tls::default() },
+            passwords: PasswordMode::Plaintext,
+        }
+    }
+
+    #[test]
+    fn passwords_in_clear_do_not_leave_the_machine_unencrypted() {
+        for host in ["db.example", "10.0.0.1", "localhost.example", "127.0.0.1.example"] {
+            for mode in [SslMode::Disable, SslMode::Prefer] {
+                assert_eq!(server(host, mode).check().unwrap_err().part, Part::Passwords, "{host} {mode}");
+            }
+            assert_eq!(server(host, SslMode::Require).check(), Ok(()));
+        }
+        for host in ["127.0.0.1", "::1", "localhost", "/var/run/postgresql"] {
+            assert_eq!(server(host, SslMode::Prefer).check(), Ok(()), "{host}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use plan::{Ident, PasswordState};
 
+use crate::{Password, md5, scram};
+
 /// What the server stores for a role.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stored<'a> {
@@ -9,10 +11,25 @@ pub enum Stored<'a> {
     Unreadable,
     /// The role has no password.
     Absent,
-    /// A SCRAM-SHA-256 verifier; compare with [`scram::matches`](crate::scram::matches).
+    /// A SCRAM-SHA-256 verifier.
     Verifier(&'a str),
-    /// Something else, such as an md5 hash.
+    /// An md5 hash, as servers up to 13 make it by default.
+    Md5(&'a str),
+    /// Something else.
     Other,
+}
+
+impl Stored<'_> {
+    /// Whether it was made from this password of this role. For a verifier that takes milliseconds.
+    pub fn compare(self, role: &Ident, password: &Password) -> PasswordState {
+        match self {
+            Self::Unreadable => PasswordState::Unknown,
+            Self::Absent => PasswordState::Absent,
+            Self::Verifier(verifier) if scram::matches(verifier, password) => PasswordState::Matches,
+            Self::Md5(hash) if md5::matches(hash, role, password) => PasswordState::Outdated,
+            Self::Verifier(_) | Self::Md5(_) | Self::Other => PasswordState::Differs,
+        }
+    }
 }
 
 /// Compares what is stored with the password that the role should have.

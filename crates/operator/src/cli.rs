@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use exec::{Password, Server, SslMode, Tls};
+use exec::{Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
 use plan::Ident;
 use thiserror::Error;
 
@@ -74,6 +74,10 @@ pub struct RunArgs {
     /// File with the certificates (PEM) that sign the server's: then the only trust
     #[arg(long, global = true, env = "PG_SSLROOTCERT", value_name = "FILE")]
     pg_sslrootcert: Option<PathBuf>,
+    /// How passwords of roles reach the server: verifier, or plaintext for services that take nothing else
+    /// [default: verifier]
+    #[arg(long, global = true, env = "PG_PASSWORD_MODE", value_name = "MODE")]
+    pg_password_mode: Option<String>,
     /// How often a database is checked although nothing happened, in seconds
     #[arg(long, global = true, env = "RESYNC_SECONDS", value_name = "SECONDS", default_value_t = 300,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -124,6 +128,17 @@ pub enum Error {
     /// The mode is none that PostgreSQL knows.
     #[error("PG_SSLMODE: {0}")]
     SslMode(#[from] exec::UnknownSslMode),
+    /// The mode is none that there is.
+    #[error("PG_PASSWORD_MODE: {0}")]
+    PasswordMode(#[from] exec::UnknownPasswordMode),
+    /// What was given for the default server does not fit together.
+    #[error("{variable}: {problem}")]
+    Unusable {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The CA cannot be read.
     #[error("PG_SSLROOTCERT: cannot read {}: {source}", path.display())]
     RootCertificate {
@@ -175,6 +190,8 @@ impl RunArgs {
     /// The settings, once all of them make sense. Reads the CA's file.
     pub fn settings(self) -> Result<Settings, Error> {
         let tls = self.tls()?;
+        let passwords =
+            given(self.pg_password_mode).map_or(Ok(PasswordMode::default()), |mode| mode.parse())?;
         let installation = given(self.installation_id);
         if let Some(id) = installation.as_ref().filter(|id| !is_plain(id)) {
             return Err(Error::Installation(id.clone()));
@@ -182,9 +199,15 @@ impl RunArgs {
         let password = self.pg_password.filter(|password| !password.expose().is_empty());
         let server = match (given(self.pg_host), given(self.pg_user), password) {
             (None, None, None) => None,
-            (Some(host), Some(user), Some(password)) => {
-                Some(Server { host, port: self.pg_port, user, password, maintenance: self.pg_database, tls })
-            }
+            (Some(host), Some(user), Some(password)) => Some(Server {
+                host,
+                port: self.pg_port,
+                user,
+                password,
+                maintenance: self.pg_database,
+                tls,
+                passwords,
+            }),
             (Some(_), None, _) => return Err(Error::HalfServer { given: "PG_HOST", missing: "PG_USER" }),
             (Some(_), _, None) => return Err(Error::HalfServer { given: "PG_HOST", missing: "PG_PASSWORD" }),
             (None, Some(_), _) => return Err(Error::HalfServer { given: "PG_USER", missing: "PG_HOST" }),
@@ -192,6 +215,9 @@ impl RunArgs {
                 return Err(Error::HalfServer { given: "PG_PASSWORD", missing: "PG_HOST" });
             }
         };
+        if let Some(server) = &server {
+            server.check().map_err(unusable)?;
+        }
         let watch: BTreeSet<_> =
             self.watch_namespaces.into_iter().filter_map(|name| given(Some(name))).collect();
         Ok(Settings {
@@ -212,6 +238,16 @@ impl RunArgs {
             path.map(|path| std::fs::read(&path).map_err(|source| Error::RootCertificate { path, source }));
         Ok(Tls { mode, ca: ca.transpose()?, client_certificate: None, client_key: None })
     }
+}
+
+fn unusable(Unusable { part, problem }: Unusable) -> Error {
+    let variable = match part {
+        Part::Login => "PG_USER",
+        Part::Mode => "PG_SSLMODE",
+        Part::Ca | Part::ClientCertificate | Part::ClientKey => "PG_SSLROOTCERT",
+        Part::Passwords => "PG_PASSWORD_MODE",
+    };
+    Error::Unusable { variable, problem }
 }
 
 /// A variable that is set to nothing is not set: charts render them like that.

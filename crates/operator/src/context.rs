@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use exec::Server;
 use kube::Client;
+use plan::PasswordState;
 
 use crate::api::shared::Status;
 use crate::backoff::Pauses;
@@ -53,7 +54,7 @@ pub struct Memory {
 struct Compared {
     version: Version,
     stored: String,
-    matches: bool,
+    state: PasswordState,
 }
 
 /// What the resources of a database looked like when nothing was left to do: generation by uid, version by Secret.
@@ -89,15 +90,15 @@ impl Memory {
     }
 
     /// Whether the verifier was made from the password in this version of a Secret, if that was compared already.
-    pub fn compared(&self, secret: &ObjectName, version: &Version, stored: &str) -> Option<bool> {
+    pub fn compared(&self, secret: &ObjectName, version: &Version, stored: &str) -> Option<PasswordState> {
         let compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
         let found = compared.get(secret).filter(|found| found.version == *version && found.stored == stored);
-        found.map(|found| found.matches)
+        found.map(|found| found.state)
     }
 
     /// Remembers a comparison.
-    pub fn set_compared(&self, secret: &ObjectName, version: &Version, stored: &str, matches: bool) {
-        let entry = Compared { version: version.clone(), stored: stored.to_owned(), matches };
+    pub fn set_compared(&self, secret: &ObjectName, version: &Version, stored: &str, state: PasswordState) {
+        let entry = Compared { version: version.clone(), stored: stored.to_owned(), state };
         self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.clone(), entry);
     }
 

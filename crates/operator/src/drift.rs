@@ -19,7 +19,7 @@ pub fn sentence(action: &Action) -> String {
         }
         Action::RevokeCreateDb { role } => format!("CREATEDB was given to {}", role.as_str()),
         Action::ClearExpiry { role } => format!("the password of {} was made to expire", role.as_str()),
-        Action::SetVerifier { role, .. } => format!("the password of {} was changed", role.as_str()),
+        Action::SetPassword { role, .. } => format!("the password of {} was changed", role.as_str()),
         Action::GrantLogin { role } => format!("LOGIN was taken from {}", role.as_str()),
         Action::AlterDatabaseOwner { database, owner } => {
             format!("database {} was taken from its owner {}", database.as_str(), owner.as_str())

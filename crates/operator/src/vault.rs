@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use exec::Password;
+use exec::{Password, PasswordMode};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
-use plan::Verifier;
+use plan::NewPassword;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::api::{ANNOTATION_RESOURCE, LABEL_RESOURCE_UID, OPERATOR};
 use crate::caches::{Caches, Version};
@@ -44,7 +45,6 @@ impl Contents {
     fn of(secret: Secret) -> Option<Self> {
         let Secret { metadata, data, immutable, type_, .. } = secret;
         let ObjectMeta { uid, resource_version, owner_references, labels, annotations, .. } = metadata;
-        let text = |bytes: Vec<u8>| Password::new(String::from_utf8(bytes).unwrap_or_default());
         Some(Self {
             version: Version { uid: uid?, resource_version: resource_version? },
             owners: owner_references.into_iter().flatten().map(|owner| owner.uid).collect(),
@@ -54,6 +54,16 @@ impl Contents {
             data: data.into_iter().flatten().map(|(key, value)| (key, text(value.0))).collect(),
         })
     }
+}
+
+fn text(bytes: Vec<u8>) -> Password {
+    String::from_utf8(bytes).map_or_else(
+        |error| {
+            drop(Zeroizing::new(error.into_bytes()));
+            Password::new("")
+        },
+        Password::new,
+    )
 }
 
 /// How current an answer must be.
@@ -76,8 +86,8 @@ struct Known {
     contents: Arc<Contents>,
     /// Set while the watch has not shown this version.
     unseen: Option<Unseen>,
-    /// A verifier of the password, once there is one.
-    verifier: Option<Verifier>,
+    /// What a server is sent of the password, once that was needed: a verifier has a salt, which stays.
+    sent: Option<(PasswordMode, NewPassword)>,
     /// What the last login with the password showed, where verifiers cannot be read.
     login: Option<(Instant, plan::PasswordState)>,
 }
@@ -183,14 +193,20 @@ impl Vault {
         self.with_version(name, shown, |known| known.unseen = None).is_some()
     }
 
-    /// A verifier of the password in this version.
-    pub fn verifier(&self, name: &ObjectName, version: &Version) -> Option<Verifier> {
-        self.with_version(name, version, |known| known.verifier.clone()).flatten()
-    }
-
-    /// Remembers a verifier of the password in this version.
-    pub fn set_verifier(&self, name: &ObjectName, version: &Version, verifier: Verifier) {
-        self.with_version(name, version, |known| known.verifier = Some(verifier));
+    /// What a server of this mode is sent of the password in this version; `None` when that is unusable.
+    pub fn new_password(
+        &self,
+        mode: PasswordMode,
+        (name, version): (&ObjectName, &Version),
+        password: &Password,
+    ) -> Option<NewPassword> {
+        let known = self.with_version(name, version, |known| known.sent.clone()).flatten();
+        if let Some((_, sent)) = known.filter(|(found, _)| *found == mode) {
+            return Some(sent);
+        }
+        let sent = exec::new_password(mode, password).ok()?;
+        self.with_version(name, version, |known| known.sent = Some((mode, sent.clone())));
+        Some(sent)
     }
 
     /// What the last login with the password in this version showed, and when.
@@ -213,7 +229,7 @@ impl Vault {
         let is_known = known.get(name).is_some_and(|known| known.contents.version == contents.version);
         if !is_known {
             let unseen = Some(unseen).filter(|unseen| unseen.over.as_ref() != Some(&contents.version));
-            let entry = Known { contents: contents.clone(), unseen, verifier: None, login: None };
+            let entry = Known { contents: contents.clone(), unseen, sent: None, login: None };
             known.insert(name.clone(), entry);
         }
         Some(contents)

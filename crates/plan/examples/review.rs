@@ -72,5 +72,5 @@ fn want(desired: &mut Desired, role: &str, access: Access, schemas: Schemas) {
 
 fn login(role: &Ident) -> Login {
     // Of no particular password. `exec::scram::verifier` makes one from a password.
-    Login { claim: Claim::new("example", role.as_str()), recorded: None, verifier: Some(verifier()) }
+    Login { claim: Claim::new("example", role.as_str()), recorded: None, password: Some(verifier().into()) }
 }

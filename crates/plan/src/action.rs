@@ -1,8 +1,8 @@
 //! One action is one SQL statement: what it is about, where it runs, when, and for whom.
 
 use crate::{
-    Cause, DefaultChange, DefaultObject, Ident, Privileges, Recipient, Relation, Routine, Taken, Target,
-    Verifier,
+    Cause, DefaultChange, DefaultObject, Ident, NewPassword, Privileges, Recipient, Relation, Routine, Taken,
+    Target,
 };
 
 /// A statement that changes the server.
@@ -189,12 +189,12 @@ pub enum Action {
         /// The leaving role.
         role: Ident,
     },
-    /// `ALTER ROLE … PASSWORD`, as a verifier.
-    SetVerifier {
+    /// `ALTER ROLE … PASSWORD`.
+    SetPassword {
         /// The role.
         role: Ident,
-        /// The verifier.
-        verifier: Verifier,
+        /// What it is set from.
+        password: NewPassword,
     },
     /// `ALTER ROLE … LOGIN`.
     GrantLogin {
@@ -236,7 +236,7 @@ impl Action {
             | Self::AllowConnections { .. }
             | Self::Grant { target: Target::Database, .. }
             | Self::Revoke { target: Target::Database, .. }
-            | Self::SetVerifier { .. }
+            | Self::SetPassword { .. }
             | Self::GrantLogin { .. }
             | Self::DropRole { .. } => Site::Maintenance,
             Self::Grant { database, .. }
@@ -288,7 +288,7 @@ impl Action {
             | Self::AdmitHeir { role, .. }
             | Self::ReassignOwned { role, .. }
             | Self::DropOwned { role, .. }
-            | Self::SetVerifier { role, .. }
+            | Self::SetPassword { role, .. }
             | Self::GrantLogin { role }
             | Self::DropRole { role } => vec![role],
             Self::CreateDatabase { .. }

@@ -112,6 +112,8 @@ pub enum PasswordState {
     Absent,
     /// The server accepts the password of the Secret. For a role without marker this is the proof of adoption.
     Matches,
+    /// It is the password of the Secret, stored as an md5 hash: proof as well, and to be replaced by a verifier.
+    Outdated,
     /// The server has another one.
     Differs,
 }

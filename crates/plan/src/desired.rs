@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Action, Claim, Ident, Marker, Oid, Origin, QualifiedName, Verifier};
+use crate::{Action, Claim, Ident, Marker, NewPassword, Oid, Origin, QualifiedName};
 
 /// The wanted state of one database and of the roles that have to do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub struct Login {
     pub recorded: Option<Recorded>,
     /// What its password must become where it differs. `None` while the password is in no Secret yet: the role
     /// is then made without LOGIN.
-    pub verifier: Option<Verifier>,
+    pub password: Option<NewPassword>,
 }
 
 /// A role and its access to the contents of the database.

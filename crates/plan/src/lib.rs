@@ -35,6 +35,7 @@ mod catalog;
 mod desired;
 mod ident;
 mod marker;
+mod password;
 mod phase;
 mod planner;
 mod privilege;
@@ -56,6 +57,7 @@ pub use desired::{
 };
 pub use ident::{Ident, IdentError, Literal, QualifiedName};
 pub use marker::{Claim, Marker, Origin};
+pub use password::{NewPassword, PlainPassword, PlainPasswordError};
 pub use phase::Phase;
 pub use planner::{MOST_RELATIONS, Plan, plan};
 pub use privilege::{Privilege, Privileges};

@@ -77,7 +77,7 @@ impl Action {
                 ..
             } => Phase::DefaultRevokes,
             Self::DropOwned { .. } => Phase::DropOwned,
-            Self::SetVerifier { .. } | Self::GrantLogin { .. } => Phase::Credentials,
+            Self::SetPassword { .. } | Self::GrantLogin { .. } => Phase::Credentials,
             Self::DropRole { .. } => Phase::DropRole,
         }
     }

@@ -6,14 +6,14 @@ use crate::{
     Action, DefaultChange, DefaultObject, Ident, Literal, Recipient, Relation, Routine, Taken, Target,
 };
 
-/// What stands for a verifier wherever a statement is shown.
+/// What stands for a password or verifier wherever a statement is shown.
 const REDACTED: &str = "…";
 
 impl Action {
     /// The statement, with secrets: for the server only.
     pub fn statement(&self) -> String {
         match self {
-            Self::SetVerifier { role, verifier } => set_password(role, verifier.expose()),
+            Self::SetPassword { role, password } => set_password(role, password.expose()),
             _ => self.to_string(),
         }
     }
@@ -105,15 +105,15 @@ impl Display for Action {
             Self::CloseView { view, from, .. } => write!(f, "REVOKE ALL ON TABLE {view} FROM {from} CASCADE"),
             Self::ReassignOwned { role, to, .. } => write!(f, "REASSIGN OWNED BY {role} TO {to}"),
             Self::DropOwned { role, .. } => write!(f, "DROP OWNED BY {role}"),
-            Self::SetVerifier { role, .. } => f.write_str(&set_password(role, REDACTED)),
+            Self::SetPassword { role, .. } => f.write_str(&set_password(role, REDACTED)),
             Self::GrantLogin { role } => write!(f, "ALTER ROLE {role} LOGIN"),
             Self::DropRole { role } => write!(f, "DROP ROLE {role}"),
         }
     }
 }
 
-fn set_password(role: &Ident, verifier: &str) -> String {
-    format!("ALTER ROLE {role} PASSWORD {}", Literal(verifier))
+fn set_password(role: &Ident, password: &str) -> String {
+    format!("ALTER ROLE {role} PASSWORD {}", Literal(password))
 }
 
 /// `<privileges> ON <target>`; column privileges name their columns one by one.

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use exec::{Password, Server, Tls};
+use exec::{Password, PasswordMode, Server, Tls};
 use operator::settings::Settings;
 use sqlx::PgConnection;
 use testbed::{Cluster, Postgres, kubernetes, postgres};
@@ -75,6 +75,7 @@ impl Stage {
             password: Password::new(self.postgres.password()),
             maintenance: "postgres".parse().expect("a valid name"),
             tls: Tls::default(),
+            passwords: PasswordMode::Verifier,
         }
     }
 

@@ -102,15 +102,16 @@ fn stored(row: &AskedRow, is_readable: bool) -> Stored<'_> {
         _ if !is_readable => Stored::Unreadable,
         None => Stored::Absent,
         Some(verifier) if verifier.starts_with("SCRAM-SHA-256$") => Stored::Verifier(verifier),
+        Some(hash) if hash.starts_with("md5") => Stored::Md5(hash),
         Some(_) => Stored::Other,
     }
 }
 
 fn password(role: &Ident, desired: &Desired, stored: Stored<'_>, passwords: Passwords<'_>) -> PasswordState {
     let Some(login) = desired.logins.get(role) else { return PasswordState::Unknown };
-    match (stored, &login.verifier) {
+    match (stored, &login.password) {
         // Nothing to compute: this is the very verifier that would be set.
-        (Stored::Verifier(found), Some(wanted)) if found == wanted.expose() => PasswordState::Matches,
+        (Stored::Verifier(found), Some(wanted)) if wanted.is_stored_as(found) => PasswordState::Matches,
         (Stored::Unreadable, _) if passwords.set.contains(role) => PasswordState::Matches,
         (stored, _) => passwords.verify.state(role, stored),
     }

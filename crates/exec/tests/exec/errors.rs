@@ -58,7 +58,7 @@ async fn a_server_that_its_administrator_made_read_only_is_left_alone() {
 
 #[tokio::test]
 async fn debug_output_of_a_server_shows_no_secret() {
-    let tls = Tls { client_key: Some(b"PRIVATE".to_vec()), ..Tls::default() };
+    let tls = Tls { client_key: Some(b"PRIVATE".to_vec().into()), ..Tls::default() };
     let place = place(17, Admin::Superuser).await;
     let shown = format!("{:?}", Server { tls, ..place.server.clone() });
     assert!(!shown.contains(place.server.password.expose()) && !shown.contains("PRIVATE"), "{shown}");

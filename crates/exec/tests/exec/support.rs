@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use exec::{Applied, End, Error, Password, Server, Sessions, SslMode, Stored, Tls, Verify, scram};
+use exec::{
+    Applied, End, Error, Password, PasswordMode, Server, Sessions, SslMode, Stored, Tls, Verify, scram,
+};
 use plan::{
     Access, Catalog, Desired, Disposition, Grantee, Ident, Leaving, Managed, PasswordState, Plan, Prune,
     Schemas, Withheld,
@@ -43,11 +45,9 @@ pub(crate) struct Secrets(pub(crate) BTreeMap<Ident, Password>);
 impl Verify for Secrets {
     fn state(&self, role: &Ident, stored: Stored<'_>) -> PasswordState {
         match (stored, self.0.get(role)) {
-            (Stored::Absent, _) => PasswordState::Absent,
-            (Stored::Verifier(verifier), Some(password)) if scram::matches(verifier, password) => {
-                PasswordState::Matches
-            }
-            (Stored::Unreadable | Stored::Other | Stored::Verifier(_), _) => PasswordState::Differs,
+            (Stored::Absent, None) => PasswordState::Absent,
+            (Stored::Unreadable, _) | (_, None) => PasswordState::Differs,
+            (stored, Some(password)) => stored.compare(role, password),
         }
     }
 }
@@ -61,6 +61,7 @@ pub(crate) fn server(postgres: &Postgres) -> Server {
         password: Password::new(postgres.password()),
         maintenance: ident("postgres"),
         tls: Tls { mode: SslMode::Prefer, ..Tls::default() },
+        passwords: PasswordMode::Verifier,
     }
 }
 
@@ -105,8 +106,8 @@ impl Place {
     pub(crate) fn another(&mut self, desired: &mut Desired, name: &str) -> Ident {
         let role = ident(&unique(name));
         let password = Password::new(format!("password of {role}"));
-        let verifier = Some(scram::verifier(&password).unwrap());
-        desired.logins.insert(role.clone(), plan::Login { verifier, ..login(role.as_str()) });
+        let verifier = Some(scram::verifier(&password).unwrap().into());
+        desired.logins.insert(role.clone(), plan::Login { password: verifier, ..login(role.as_str()) });
         self.secrets.0.insert(role.clone(), password);
         role
     }
@@ -115,7 +116,7 @@ impl Place {
     pub(crate) fn desired(&self) -> Desired {
         let login = |role: &Ident| {
             let verifier = scram::verifier(&self.secrets.0[role]).unwrap();
-            (role.clone(), plan::Login { verifier: Some(verifier), ..login(role.as_str()) })
+            (role.clone(), plan::Login { password: Some(verifier.into()), ..login(role.as_str()) })
         };
         let grantee = |role: &Ident, access| {
             (role.clone(), Grantee { access, schemas: Schemas::All, prune: Prune::IfCreated })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use exec::{Password, check_usable, random_password, scram};
+use exec::{Password, check_usable, random_password};
 use futures::future::join_all;
 use kube::core::Status;
 use plan::{Catalog, Ident, PasswordState, Plan};
@@ -34,7 +34,7 @@ struct Written {
 }
 
 impl Work<'_> {
-    /// The passwords that are in their Secrets, and verifiers of them.
+    /// The passwords that are in their Secrets, and what the server is sent of them.
     pub(super) async fn read_passwords(&self, state: &mut State) -> Result<(), Error> {
         let leaders: Vec<_> = {
             let cast = self.cast(state);
@@ -58,14 +58,9 @@ impl Work<'_> {
     }
 
     fn expect(&self, state: &mut State, role: Ident, expected: Expected) {
-        let vault = &self.context.vault;
-        let verifier = vault.verifier(&expected.secret, &expected.version).or_else(|| {
-            let verifier = scram::verifier(&expected.password).ok()?;
-            vault.set_verifier(&expected.secret, &expected.version, verifier.clone());
-            Some(verifier)
-        });
-        if let Some(verifier) = verifier {
-            state.verifiers.insert(role.clone(), verifier);
+        let (vault, version) = (&self.context.vault, (&expected.secret, &expected.version));
+        if let Some(sent) = vault.new_password(self.server.passwords, version, &expected.password) {
+            state.passwords.insert(role.clone(), sent);
         }
         state.expected.insert(role, expected);
     }

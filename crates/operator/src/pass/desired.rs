@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{
-    Access, Claim, Desired, Disposition, Grantee, Ident, Leaving, Login, Managed, Marker, Oid, Origin, Prune,
-    Recorded, Refused, Schemas, Verifier,
+    Access, Claim, Desired, Disposition, Grantee, Ident, Leaving, Login, Managed, Marker, NewPassword, Oid,
+    Origin, Prune, Recorded, Refused, Schemas,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -27,8 +27,8 @@ pub struct Cast<'a> {
     pub resources: &'a [Resource],
     /// Every resource that is served on the server, eldest first: a role can stand in several databases.
     pub neighbours: &'a [Resource],
-    /// Verifiers of the passwords that are in their Secrets.
-    pub verifiers: &'a BTreeMap<Ident, Verifier>,
+    /// What the server is sent of the passwords that are in their Secrets.
+    pub passwords: &'a BTreeMap<Ident, NewPassword>,
     /// What the server refused.
     pub refused: &'a [Refused],
 }
@@ -100,7 +100,7 @@ pub fn desired(cast: &Cast<'_>) -> Result<Desired, plan::IdentError> {
         let login = Login {
             claim: cast.role_claim(resource.role(), resource),
             recorded: cast.recorded_role(resource.role(), resource),
-            verifier: cast.verifiers.get(&role).cloned(),
+            password: cast.passwords.get(&role).cloned(),
         };
         desired.logins.insert(role.clone(), login);
         if let Resource::User(user) = resource {

@@ -130,7 +130,7 @@ fn is_essential(action: &Action) -> bool {
     matches!(
         action,
         Action::CreateRole { .. }
-            | Action::SetVerifier { .. }
+            | Action::SetPassword { .. }
             | Action::GrantLogin { .. }
             | Action::CreateDatabase { .. }
             | Action::AlterDatabaseOwner { .. }

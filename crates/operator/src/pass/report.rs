@@ -169,7 +169,7 @@ fn changes(done: &[Action], resource: &Resource) -> Vec<(Notice, String)> {
         let notice = match action {
             Action::CreateRole { .. } | Action::CreateDatabase { .. } => Notice::Created,
             Action::AlterDatabaseOwner { .. } => Notice::OwnerChanged,
-            Action::SetVerifier { .. } if !is_new => Notice::PasswordSet,
+            Action::SetPassword { .. } if !is_new => Notice::PasswordSet,
             Action::SetRoutineInvoker { .. } | Action::SetViewInvoker { .. } | Action::CloseView { .. } => {
                 Notice::RightsDisarmed
             }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use exec::{Password, Server, SslMode, Tls};
+use exec::{Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::conditions::{Finding, Reason};
 use crate::context::Context;
@@ -81,7 +82,8 @@ pub async fn server(context: &Context, key: &ServerKey) -> Result<Arc<Server>, E
     let secret = read
         .map_err(|source| Error::Unreadable { secret: name.clone(), source })?
         .ok_or_else(|| Error::NoSecret(name.clone()))?;
-    let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
+    let data = secret.data.unwrap_or_default().into_iter();
+    let data = data.map(|(key, value)| (key, Zeroizing::new(value.0))).collect();
     let server = Arc::new(parse(context, host, name, &data)?);
     context.servers.set_named(host, name, version, &server);
     Ok(server)
@@ -103,9 +105,9 @@ fn parse(
     context: &Context,
     host: &str,
     secret: &ObjectName,
-    data: &BTreeMap<String, Vec<u8>>,
+    data: &BTreeMap<String, Zeroizing<Vec<u8>>>,
 ) -> Result<Server, Error> {
-    let text = |key: &'static str| match data.get(key).map(|value| std::str::from_utf8(value)) {
+    let text = |key: &'static str| match data.get(key).map(|value| std::str::from_utf8(value.as_slice())) {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
         Some(Err(_)) => Err(bad(secret, key, &"not UTF-8")),
@@ -119,8 +121,12 @@ fn parse(
         None => SslMode::default(),
         Some(mode) => mode.trim().parse().map_err(|error| bad(secret, "sslmode", &error))?,
     };
-    let file = |key: &str| data.get(key).filter(|value| !value.is_empty()).cloned();
-    Ok(Server {
+    let passwords = match text("passwordMode")? {
+        None => PasswordMode::default(),
+        Some(mode) => mode.trim().parse().map_err(|error| bad(secret, "passwordMode", &error))?,
+    };
+    let file = |key: &str| data.get(key).filter(|value| !value.is_empty());
+    let server = Server {
         host: host.to_owned(),
         port,
         user: required("username")?.trim().to_owned(),
@@ -128,11 +134,25 @@ fn parse(
         maintenance: context.settings.maintenance.clone(),
         tls: Tls {
             mode,
-            ca: file("ca.crt"),
-            client_certificate: file("tls.crt"),
-            client_key: file("tls.key"),
+            ca: file("ca.crt").map(|ca| ca.to_vec()),
+            client_certificate: file("tls.crt").map(|certificate| certificate.to_vec()),
+            client_key: file("tls.key").cloned(),
         },
-    })
+        passwords,
+    };
+    server.check().map_err(|Unusable { part, problem }| bad(secret, key(part), &problem))?;
+    Ok(server)
+}
+
+const fn key(part: Part) -> &'static str {
+    match part {
+        Part::Login => "username",
+        Part::Mode => "sslmode",
+        Part::Ca => "ca.crt",
+        Part::ClientCertificate => "tls.crt",
+        Part::ClientKey => "tls.key",
+        Part::Passwords => "passwordMode",
+    }
 }
 
 fn bad(secret: &ObjectName, key: &'static str, problem: &dyn std::fmt::Display) -> Error {

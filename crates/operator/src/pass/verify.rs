@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use exec::{Password, Server, Stored, Verify, scram, try_login};
+use exec::{Password, Server, Stored, Verify, try_login};
 use plan::{Catalog, Ident, PasswordState};
 
 use crate::caches::Version;
@@ -49,24 +49,25 @@ impl Verify for Verifier<'_> {
         let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner).get(role).cloned();
         match (stored, &expected) {
             (Stored::Absent, _) => PasswordState::Absent,
-            (Stored::Other, Some(_)) => PasswordState::Differs,
+            (Stored::Md5(_) | Stored::Other, Some(expected)) => stored.compare(role, &expected.password),
             (Stored::Unreadable, Some(expected)) => {
                 let login = self.context.vault.login(&expected.secret, &expected.version);
                 login
                     .filter(|(when, _)| when.elapsed() < LOGIN)
                     .map_or(PasswordState::Unknown, |(_, state)| state)
             }
-            (Stored::Verifier(stored), Some(expected)) => {
+            (Stored::Verifier(verifier), Some(expected)) => {
                 let memory = &self.context.memory;
-                let known = memory.compared(&expected.secret, &expected.version, stored);
-                let matches = known.unwrap_or_else(|| {
-                    let matches = scram::matches(stored, &expected.password);
-                    memory.set_compared(&expected.secret, &expected.version, stored, matches);
-                    matches
-                });
-                if matches { PasswordState::Matches } else { PasswordState::Differs }
+                let known = memory.compared(&expected.secret, &expected.version, verifier);
+                known.unwrap_or_else(|| {
+                    let state = stored.compare(role, &expected.password);
+                    memory.set_compared(&expected.secret, &expected.version, verifier, state);
+                    state
+                })
             }
-            (Stored::Unreadable | Stored::Other | Stored::Verifier(_), None) => PasswordState::Unknown,
+            (Stored::Unreadable | Stored::Md5(_) | Stored::Other | Stored::Verifier(_), None) => {
+                PasswordState::Unknown
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use exec::{End, Server, Sessions, check_usable};
-use plan::{Action, Desired, Ident, PasswordState, Plan, QualifiedName, Refused, Site, plan};
+use plan::{Action, Desired, Ident, NewPassword, PasswordState, Plan, QualifiedName, Refused, Site, plan};
 use tokio::sync::SemaphorePermit;
 use tokio::time::sleep;
 
@@ -44,7 +44,7 @@ pub(super) struct Work<'a> {
 pub(super) struct State {
     pub(super) resources: Vec<Resource>,
     pub(super) expected: BTreeMap<Ident, Expected>,
-    pub(super) verifiers: BTreeMap<Ident, plan::Verifier>,
+    pub(super) passwords: BTreeMap<Ident, NewPassword>,
     pub(super) refused: Vec<Refused>,
     pub(super) busy: BTreeSet<QualifiedName>,
     pub(super) outcome: Outcome,
@@ -137,7 +137,7 @@ impl Work<'_> {
         let mut findings = BTreeMap::new();
         let cast = self.cast(state);
         for resource in cast.active() {
-            if state.verifiers.contains_key(&resource.role().parse()?) {
+            if state.passwords.contains_key(&resource.role().parse()?) {
                 continue;
             }
             let leader = cast.leader(resource.role()).filter(|leader| leader.uid() != resource.uid());
@@ -170,7 +170,7 @@ impl Work<'_> {
 
     fn remember(&self, state: &mut State, applied: exec::Applied) -> End {
         for action in &applied.done {
-            if let Action::SetVerifier { role, .. } = action
+            if let Action::SetPassword { role, .. } = action
                 && let Some(expected) = state.expected.get(role)
             {
                 self.context.vault.set_login(&expected.secret, &expected.version, PasswordState::Matches);
@@ -199,7 +199,7 @@ impl Work<'_> {
             template: &self.context.settings.template,
             resources: &state.resources,
             neighbours: self.neighbours,
-            verifiers: &state.verifiers,
+            passwords: &state.passwords,
             refused: &state.refused,
         }
     }

@@ -6,7 +6,8 @@ use super::Plan;
 use super::view::{Authority, View};
 use crate::marker::{Foreign, Ownership, adoption_hint, comment_with};
 use crate::{
-    Action, Catalog, Desired, Ident, Login, Oid, Origin, PasswordState, Refusal, Role, Withheld, is_reserved,
+    Action, Catalog, Desired, Ident, Login, NewPassword, Oid, Origin, PasswordState, Refusal, Role, Withheld,
+    is_reserved,
 };
 
 /// Which of the wanted logins may be made or changed. What may not is withheld.
@@ -45,11 +46,17 @@ fn judge_login(name: &Ident, login: &Login, catalog: &Catalog) -> Result<Origin,
         Ownership::Adoptable => Ok(Origin::Adopted),
         Ownership::Foreign(foreign) => match login.recorded.filter(|recorded| recorded.oid == oid) {
             Some(recorded) if foreign.yields_to_record() => Ok(recorded.origin),
-            _ if foreign == Foreign::Unmarked && role.password == PasswordState::Matches => {
-                Ok(Origin::Adopted)
-            }
+            _ if foreign == Foreign::Unmarked && is_proof(role.password) => Ok(Origin::Adopted),
             _ => Err((Refusal::NotOurs, reason(foreign, name, login))),
         },
+    }
+}
+
+/// Whether the Secret holds the role's password.
+const fn is_proof(password: PasswordState) -> bool {
+    match password {
+        PasswordState::Matches | PasswordState::Outdated => true,
+        PasswordState::Unknown | PasswordState::Absent | PasswordState::Differs => false,
     }
 }
 
@@ -115,8 +122,8 @@ fn push_new_login(view: &View<'_>, name: &Ident, login: &Login, plan: &mut Plan)
     plan.actions.push(Action::CreateRole { role: name.clone() });
     plan.actions.push(Action::CommentOnRole { role: name.clone(), comment });
     push_membership(view, name, plan);
-    if let Some(verifier) = &login.verifier {
-        plan.actions.push(Action::SetVerifier { role: name.clone(), verifier: verifier.clone() });
+    if let Some(password) = &login.password {
+        plan.actions.push(Action::SetPassword { role: name.clone(), password: password.clone() });
         plan.actions.push(Action::GrantLogin { role: name.clone() });
     }
 }
@@ -138,12 +145,15 @@ fn push_present_login(view: &View<'_>, oid: Oid, login: &Login, origin: Origin, 
     if origin == Origin::Created && found.expires {
         plan.actions.push(Action::ClearExpiry { role: role.clone() });
     }
-    let Some(verifier) = &login.verifier else { return };
-    match found.password {
-        PasswordState::Absent | PasswordState::Differs => {
-            plan.actions.push(Action::SetVerifier { role: role.clone(), verifier: verifier.clone() });
+    let Some(password) = &login.password else { return };
+    match (found.password, password) {
+        (PasswordState::Absent | PasswordState::Differs, _)
+        | (PasswordState::Outdated, NewPassword::Verifier(_)) => {
+            plan.actions.push(Action::SetPassword { role: role.clone(), password: password.clone() });
         }
-        PasswordState::Matches | PasswordState::Unknown => (),
+        // A server that makes md5 hashes of what it gets in clear would make another one.
+        (PasswordState::Outdated, NewPassword::Plain(_))
+        | (PasswordState::Matches | PasswordState::Unknown, _) => (),
     }
     if !found.login {
         plan.actions.push(Action::GrantLogin { role });

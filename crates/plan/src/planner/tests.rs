@@ -82,7 +82,7 @@ fn a_new_database_is_made_closed_and_opened_when_it_is_right() {
 #[test]
 fn without_a_password_in_its_secret_a_role_cannot_log_in() {
     let mut desired = desired(&[]);
-    desired.logins.get_mut(&ident("owner")).unwrap().verifier = None;
+    desired.logins.get_mut(&ident("owner")).unwrap().password = None;
     let builder = Builder::provisioned(17, &desired);
     assert!(!builder.catalog.role(&ident("owner")).unwrap().login);
 }

@@ -42,7 +42,7 @@ pub fn verifier() -> Verifier {
 
 /// A login by this name with its password in its Secret.
 pub fn login(name: &str) -> Login {
-    Login { claim: claim(name), recorded: None, verifier: Some(verifier()) }
+    Login { claim: claim(name), recorded: None, password: Some(verifier().into()) }
 }
 
 /// The database `app`, owned by `owner`, with these grantees: `"reader read"`, `"writer readwrite public,audit"`.

@@ -26,7 +26,7 @@ pub fn simulate(catalog: &mut Catalog, database: &Ident, action: &Action) {
         Action::CommentOnRole { role, comment } => role_mut(catalog, role).comment = Some(comment.clone()),
         Action::RevokeCreateDb { role } => role_mut(catalog, role).create_db = false,
         Action::ClearExpiry { role } => role_mut(catalog, role).expires = false,
-        Action::SetVerifier { role, .. } => role_mut(catalog, role).password = PasswordState::Matches,
+        Action::SetPassword { role, .. } => role_mut(catalog, role).password = PasswordState::Matches,
         Action::GrantMembership { role, member, .. } => grant_membership(catalog, role, member),
         Action::DropRole { role } => drop_role(catalog, role),
         Action::CreateDatabase { database, owner, .. } => create_database(catalog, database, owner),

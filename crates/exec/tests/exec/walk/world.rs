@@ -88,9 +88,9 @@ impl World {
     /// What a pass is asked for.
     pub(super) fn desired(&self) -> Desired {
         let login = |role: &Ident| {
-            let verifier = Some(self.verifiers[role].clone());
+            let password = Some(self.verifiers[role].clone().into());
             let recorded = self.recorded.get(role).copied();
-            (role.clone(), Login { claim: claim_of(role), recorded, verifier })
+            (role.clone(), Login { claim: claim_of(role), recorded, password })
         };
         Desired {
             database: self.place.database.clone(),
@@ -186,7 +186,7 @@ impl Verify for Known {
             Stored::Unreadable => self.states.get(role).copied().unwrap_or_default(),
             // The walk has one verifier for each password.
             Stored::Verifier(found) if self.verifiers[role].expose() == found => PasswordState::Matches,
-            Stored::Verifier(_) | Stored::Other => PasswordState::Differs,
+            Stored::Verifier(_) | Stored::Md5(_) | Stored::Other => PasswordState::Differs,
         }
     }
 }

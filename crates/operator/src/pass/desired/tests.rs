@@ -52,7 +52,7 @@ fn wanted(neighbours: &[Resource]) -> Desired {
         template: &"template0".parse().unwrap(),
         resources: &resources,
         neighbours,
-        verifiers: &BTreeMap::new(),
+        passwords: &BTreeMap::new(),
         refused: &[],
     };
     desired(&cast).unwrap()
