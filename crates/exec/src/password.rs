@@ -145,6 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_says_what_is_wanted_and_not_what_the_password_is() {
+        for (text, part) in [
+            ("\u{ad}\u{200d}", "only of characters that SASLprep (RFC 4013) removes"),
+            (&"hunter2".repeat(200), "more than 1000 bytes"),
+            ("hunter2\n", "a line end in it: often one at its end that was not meant"),
+            ("hunter2\u{7}", "ASCII letters, digits and signs always work"),
+            ("hunter2\u{627}", "a mix of left-to-right and right-to-left letters"),
+            ("SCRAM-SHA-256$hunter2", "the password itself is needed"),
+        ] {
+            for mode in [PasswordMode::Verifier, PasswordMode::Plaintext] {
+                let refusal = new_password(mode, &Password::new(text)).unwrap_err().to_string();
+                assert!(refusal.contains(part) && !refusal.contains("hunter2"), "{refusal}");
+            }
+        }
+    }
+
+    #[test]
     fn debug_output_does_not_show_it() {
         assert_eq!(format!("{:?}", Password::new("hunter2")), "Password(…)");
     }

@@ -10,40 +10,79 @@ use testbed::{
 
 use crate::support::{MAJORS, server, sql};
 
-const PASSWORDS: [&str; 8] = [
+/// What `SASLprep` maps to something else, to nothing, puts together, or leaves alone.
+const PASSWORDS: [&str; 46] = [
     "secret",
     "it's \"quoted\" \\",
+    "  spaces  ",
+    "~!@#$%^&*()_+{}|:<>?`-=[];,./",
     "pässwörd",
     "a\u{a0}b",
+    "\u{a0}",
+    "\u{2003}\u{3000}\u{1680}\u{202f}",
     "I\u{ad}X",
     "z\u{200b}z",
+    "\u{200b}",
+    "x\u{34f}\u{1806}\u{2060}\u{feff}\u{fe0f}y",
+    "a\u{200c}b\u{200d}c",
+    "ª",
     "ªe\u{301}",
-    "  spaces  ",
+    "e\u{301}",
+    "é",
+    "o\u{302}\u{323}\u{302}",
+    "\u{323}first",
+    "\u{212b}\u{2126}",
+    "ﬁﬀﬃ",
+    "ⅨⅫ①㍿",
+    "ｆｕｌｌ",
+    "ﾊﾟｽﾜｰﾄﾞ",
+    "½²³µ",
+    "İıſß",
+    "ẛ\u{323}",
+    "한글",
+    "\u{1112}\u{1161}\u{11ab}\u{1100}\u{1173}\u{11af}",
+    "ㅎㅏㄴ",
+    "السلام",
+    "\u{fedf}\u{fe8e}",
+    "ا1ب",
+    "שלום",
+    "\u{fb2a}\u{5dc}\u{5c1}\u{5dd}",
+    "пароль",
+    "й\u{306}",
+    "密码",
+    "\u{f900}\u{2f800}",
+    "パスワード",
+    "รหัสผ่าน",
+    "पासवर्ड",
+    "Ελληνικά\u{345}",
+    "Tiếng Việt",
+    "${PGPASSWORD} %s %% $1 $$",
+    "trailing ",
 ];
 
 #[tokio::test]
 async fn verifiers_made_here_and_by_the_server_mean_the_same_passwords() {
+    // The last one is as long as all versions take.
+    let long = ["p".repeat(200), "ä".repeat(100), "한".repeat(100), "x".repeat(1000)];
+    let passwords: Vec<_> = PASSWORDS.into_iter().chain(long.iter().map(String::as_str)).collect();
     for major in MAJORS {
         let postgres = Postgres::shared(major).await;
-        let server = server(postgres);
-        for text in PASSWORDS {
-            let password = Password::new(text);
-            let role = unique("role");
-            let verifier = scram::verifier(&password).unwrap();
-            sql(postgres, "postgres", format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", verifier.expose()))
-                .await;
-            let found = try_login(&server, &ident(&role), &password).await.unwrap();
-            assert_eq!(found, PasswordState::Matches, "{text} on {major}");
+        let mut admin = postgres.admin("postgres").await;
+        run(&mut admin, "SET password_encryption = 'scram-sha-256'").await.unwrap();
+        for text in &passwords {
+            let (password, role) = (Password::new(*text), unique("role"));
+            let verifier = scram::verifier(&password).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            let made = format!("CREATE ROLE {role} LOGIN PASSWORD '{}'", verifier.expose());
+            run(&mut admin, made).await.unwrap();
+            let session = postgres.connect("postgres", &role, text).await;
+            session.unwrap_or_else(|error| panic!("{text:?} on {major}: {error}"));
 
-            let mut admin = postgres.admin("postgres").await;
-            let literal = plan::Literal(text);
-            let set =
-                format!("SET password_encryption = 'scram-sha-256'; ALTER ROLE {role} PASSWORD {literal}");
-            run(&mut admin, set).await.unwrap();
+            run(&mut admin, format!("ALTER ROLE {role} PASSWORD {}", plan::Literal(text))).await.unwrap();
             let stored = format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'");
             let stored = fetch_text(&mut admin, stored).await.unwrap().unwrap();
-            assert!(scram::matches(&stored, &password), "{text} on {major}");
-            assert!(!scram::matches(&stored, &Password::new("another")), "{text} on {major}");
+            assert_ne!(stored, verifier.expose(), "the server has made its own");
+            assert!(scram::matches(&stored, &password), "{text:?} on {major}");
+            assert!(!scram::matches(&stored, &Password::new("another")), "{text:?} on {major}");
         }
     }
 }
@@ -53,7 +92,20 @@ async fn verifiers_made_here_and_by_the_server_mean_the_same_passwords() {
 async fn what_saslprep_forbids_is_compared_as_bytes() {
     let postgres = Postgres::shared(17).await;
     let mut admin = postgres.admin("postgres").await;
-    for text in ["a\tb", "\u{2028}", "\u{627}1"] {
+    for text in [
+        "a\tb",
+        "\u{2028}",
+        "\u{627}1",
+        "ש\u{5c1}",
+        "aבc",
+        "😀",
+        "\u{e000}",
+        "\u{200e}x",
+        "\u{fffd}",
+        "\u{221}",
+        "é\u{7f}",
+        "e\u{301}\u{1}",
+    ] {
         let role = unique("role");
         let set = format!("CREATE ROLE {role} PASSWORD {}", plan::Literal(text));
         run(&mut admin, set).await.unwrap();
