@@ -130,6 +130,7 @@ fn every_value_arrives_where_it_belongs() {
             "PG_PORT=6432",
             "PG_DATABASE=maintenance",
             "PG_SSLMODE=verify-ca",
+            "PG_PASSWORD_MODE=plaintext",
             "PG_SSLROOTCERT=/etc/postgres-provisioner/ca.crt",
             "RESYNC_SECONDS=60",
             "WATCH_NAMESPACES=team-a,team-b",
@@ -259,6 +260,8 @@ fn a_value_of_the_wrong_type_is_named() {
     assert!(message.contains("replicas") && message.contains("integer"), "{message}");
     let message = helm("postgres:\n  sslMode: always\n").unwrap_err();
     assert!(message.contains("sslMode") && message.contains("verify-full"), "{message}");
+    let message = helm("postgres:\n  passwordMode: clear\n").unwrap_err();
+    assert!(message.contains("passwordMode") && message.contains("plaintext"), "{message}");
 }
 
 #[test]

@@ -320,6 +320,29 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_fit_together_is_found_before_the_start() {
+        let server = ["--pg-host", "db", "--pg-user", "postgres", "--pg-password", "secret"];
+        for (args, part) in [
+            (&["--pg-sslmode", "verify-full"][..], "PG_SSLMODE: verify-full needs a CA"),
+            (&["--pg-sslrootcert", "Cargo.toml"], "PG_SSLROOTCERT: no certificate in PEM"),
+            (&["--pg-password-mode", "clear"], "PG_PASSWORD_MODE: unknown password mode `clear`"),
+            (
+                &["--pg-password-mode", "plaintext"],
+                "PG_PASSWORD_MODE: plaintext needs an encrypted connection",
+            ),
+        ] {
+            let message = settings(&[&server, args].concat()).unwrap_err();
+            assert!(message.contains(part) && !message.contains('\n'), "{message}");
+        }
+        let encrypted = ["--pg-password-mode", "plaintext", "--pg-sslmode", "require"];
+        let found = settings(&[&server[..], &encrypted].concat()).unwrap().server.unwrap();
+        assert_eq!(found.passwords, PasswordMode::Plaintext);
+        let empty = ["--pg-password-mode", "", "--pg-sslmode", " "];
+        let found = settings(&[&server[..], &empty].concat()).unwrap().server.unwrap();
+        assert_eq!(found.passwords, PasswordMode::Verifier);
+    }
+
+    #[test]
     fn a_password_is_not_shown() {
         let args = ["--pg-host", "db", "--pg-user", "postgres", "--pg-password", "hunter2"];
         assert!(!format!("{:?}", settings(&args).unwrap()).contains("hunter2"));

@@ -16,8 +16,8 @@ pub(super) const NAME_MESSAGE: &str =
 /// A Secret with the admin credentials of a server.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct SuperuserSecret {
-    /// Name of the Secret. Keys: `username` and `password`; optional `port`, `sslmode`, `ca.crt`, `tls.crt`
-    /// and `tls.key`.
+    /// Name of the Secret. Keys: `username` and `password`; optional `port`, `sslmode`, `ca.crt`, `tls.crt`,
+    /// `tls.key` and `passwordMode`.
     pub name: String,
     /// Namespace of the Secret. Outside the operator's own namespace only the resource's own namespace is
     /// allowed, unless the cluster's administrator opened this up.

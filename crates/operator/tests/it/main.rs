@@ -6,6 +6,7 @@ mod app;
 mod boundary;
 mod changes;
 mod drift;
+mod encryption;
 mod example;
 mod leaving;
 mod limited;
