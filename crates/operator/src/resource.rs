@@ -130,6 +130,14 @@ impl Resource {
         each!(self, object => object.role())
     }
 
+    /// The schemas that it lists; none for every schema.
+    pub fn schemas(&self) -> &[String] {
+        match self {
+            Self::Database(_) => &[],
+            Self::User(user) => &user.spec.schemas,
+        }
+    }
+
     /// Where its credentials go.
     pub fn secret(&self) -> ObjectName {
         each!(self, object => ObjectName {

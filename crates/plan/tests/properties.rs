@@ -1,6 +1,8 @@
 //! What holds for every desired state and every catalog. Names come from small pools, so that states collide.
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+mod cases;
+
 use std::collections::BTreeSet;
 
 use plan::testing::{Builder, claim, converge, desired, ident};
@@ -10,7 +12,6 @@ use plan::{
 };
 use postgres_provisioner_plan as plan;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 const GRANTEES: [&str; 3] = ["ann", "bob", "cid"];
 const SCHEMAS: [&str; 3] = ["public", "one", "two"];
@@ -323,19 +324,8 @@ fn world(ground: &Ground, events: &[Event]) -> Builder {
     events.iter().fold(builder.role("stranger"), happen)
 }
 
-/// The same cases every time, unless the environment asks for others.
-fn config() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    let is_asked = |name: &str| std::env::var_os(name).is_some();
-    ProptestConfig {
-        cases: if is_asked("PROPTEST_CASES") { default.cases } else { 8_000 },
-        rng_seed: if is_asked("PROPTEST_RNG_SEED") { default.rng_seed } else { RngSeed::Fixed(13) },
-        ..default
-    }
-}
-
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(cases::config(8_000))]
 
     #[test]
     fn a_plan_applied_leaves_nothing_to_do(

@@ -2,9 +2,9 @@
 
 extern crate postgres_provisioner_plan as plan;
 
+mod cases;
 mod hostile;
-
-use std::{iter::Peekable, str::Chars};
+mod tokens;
 
 use hostile::{name, text};
 use plan::{
@@ -12,56 +12,7 @@ use plan::{
     Target,
 };
 use proptest::prelude::*;
-
-/// What a statement consists of.
-#[derive(Debug, PartialEq, Eq)]
-enum Token {
-    /// A key word, or a run of signs.
-    Plain(String),
-    Name(String),
-    Text(String),
-}
-
-fn tokens(statement: &str) -> Vec<Token> {
-    let mut rest = statement.chars().peekable();
-    let mut tokens = Vec::new();
-    while let Some(first) = rest.next() {
-        tokens.push(match first {
-            ' ' => continue,
-            '"' => Token::Name(quoted(&mut rest, '"', false)),
-            '\'' => Token::Text(quoted(&mut rest, '\'', false)),
-            'E' if rest.next_if_eq(&'\'').is_some() => Token::Text(quoted(&mut rest, '\'', true)),
-            first => {
-                let mut word = String::from(first);
-                while let Some(next) = rest.next_if(char::is_ascii_alphabetic) {
-                    word.push(next);
-                }
-                Token::Plain(word)
-            }
-        });
-    }
-    tokens
-}
-
-/// Up to the quote that ends it.
-fn quoted(rest: &mut Peekable<Chars<'_>>, quote: char, has_escapes: bool) -> String {
-    let mut text = String::new();
-    while let Some(next) = rest.next() {
-        let doubled = next == quote && rest.next_if_eq(&quote).is_some();
-        if next == quote && !doubled {
-            return text;
-        }
-        // All that we escape is the backslash itself.
-        if next == '\\' && has_escapes {
-            assert_eq!(rest.next(), Some('\\'), "an escape that means something");
-        } else {
-            // A server without `standard_conforming_strings` would take it for an escape.
-            assert!(quote == '"' || next != '\\', "a backslash in a plain string");
-        }
-        text.push(next);
-    }
-    panic!("not terminated")
-}
+use tokens::{Token, tokens};
 
 fn plain(word: &str) -> Token {
     Token::Plain(word.to_owned())
@@ -72,7 +23,7 @@ fn quotes(name: &Ident) -> Token {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(cases::config(2_000))]
 
     #[test]
     fn a_name_is_one_token_whatever_is_in_it(name in name()) {

@@ -10,15 +10,27 @@ use plan::{
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use sqlx::PgConnection;
-use testbed::{Postgres, postgres::run, unique};
+use testbed::{
+    Postgres,
+    postgres::{fetch_rows, run},
+    unique,
+};
 
 use crate::support::{Admin, Place, Secrets, leave, place, server};
 
+#[path = "../../../plan/tests/cases/mod.rs"]
+mod cases;
 #[path = "../../../plan/tests/hostile/mod.rs"]
 mod hostile;
 
 /// How many names of each kind are sent at once.
 const NAMES: usize = 250;
+
+/// How many columns a query has: a server takes 1,664.
+const COLUMNS: usize = 1_000;
+
+/// How many names and strings a server reads, unless the environment asks for others.
+const CASES: u32 = 5_000;
 
 /// One of everything that has a name, with a string.
 #[derive(Clone, Debug)]
@@ -30,11 +42,11 @@ struct Sample {
     column: Ident,
 }
 
-/// Other ones every time; names of roles and of schemas are different from each other.
+/// Names of roles and of schemas are different from each other.
 fn samples() -> Vec<Sample> {
     let words = hostile::WORDS.map(ident).into_iter();
     let (mut roles, mut schemas) = (BTreeSet::new(), BTreeSet::new());
-    let mut runner = TestRunner::default();
+    let mut runner = TestRunner::new(cases::config(CASES));
     let mut any = move || (hostile::name(), hostile::text()).new_tree(&mut runner).unwrap().current();
     for name in words.chain(std::iter::repeat_with(|| any().0)) {
         // What a server keeps for itself.
@@ -46,7 +58,7 @@ fn samples() -> Vec<Sample> {
             break;
         }
     }
-    let mut runner = TestRunner::default();
+    let mut runner = TestRunner::new(cases::config(CASES));
     let rest = (hostile::text(), hostile::name(), hostile::name());
     let pairs = roles.into_iter().zip(schemas.into_iter().rev());
     pairs
@@ -154,6 +166,59 @@ async fn read(postgres: &Postgres, samples: &[Sample]) -> Catalog {
     let catalog = sessions.read(&desired).await.unwrap();
     sessions.close().await;
     catalog
+}
+
+/// A query whose columns have these names and hold these strings.
+fn query(pairs: &[(Ident, String)]) -> String {
+    let columns: Vec<_> = pairs.iter().map(|(name, text)| format!("{} AS {name}", Literal(text))).collect();
+    format!(
+        "SELECT key, value FROM json_each_text((SELECT to_json(r.*) FROM (SELECT {}) r))",
+        columns.join(", ")
+    )
+}
+
+/// Whether the server gives back what it was sent.
+async fn is_read(session: &mut PgConnection, pairs: &[(Ident, String)]) -> bool {
+    let found = fetch_rows(session, query(pairs)).await.unwrap_or_default();
+    let wanted = pairs.iter().map(|(name, text)| vec![Some(name.as_str().to_owned()), Some(text.clone())]);
+    found.into_iter().eq(wanted)
+}
+
+/// The pairs that do not come back as they are.
+async fn misread(session: &mut PgConnection, pairs: &[(Ident, String)]) -> Vec<(Ident, String)> {
+    let mut misread = Vec::new();
+    if is_read(session, pairs).await {
+        return misread;
+    }
+    for pair in pairs.chunks(1) {
+        if !is_read(session, pair).await {
+            misread.extend_from_slice(pair);
+        }
+    }
+    assert!(!misread.is_empty(), "together they are misread, alone they are not");
+    misread
+}
+
+#[tokio::test]
+async fn a_server_reads_every_name_and_string_as_it_was_meant() {
+    let config = cases::config(CASES);
+    let count = usize::try_from(config.cases).unwrap();
+    let mut runner = TestRunner::new(config);
+    let any = (hostile::name(), hostile::text());
+    let pairs: Vec<_> = (0..count).map(|_| any.new_tree(&mut runner).unwrap().current()).collect();
+    for major in [13, 18] {
+        for conforming in ["on", "off"] {
+            let mut session = Postgres::shared(major).await.admin("postgres").await;
+            let settings = format!(
+                "SET standard_conforming_strings = {conforming}; SET escape_string_warning = off; \
+                 SET log_statement = none"
+            );
+            run(&mut session, settings).await.unwrap();
+            for pairs in pairs.chunks(COLUMNS) {
+                assert_eq!(misread(&mut session, pairs).await, [], "{major}, {conforming}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

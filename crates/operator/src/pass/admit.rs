@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plan::is_reserved;
+use plan::{Ident, is_reserved};
 
 use crate::caches::Consent;
 use crate::conditions::{Finding, Reason};
@@ -75,7 +75,11 @@ fn check_names(resource: &Resource) -> Result<(), Finding> {
             Err(error) => return refuse(Reason::Reserved, error.to_string()),
         }
     }
-    Ok(())
+    // An object that is older than the CRD may have what the API server would refuse today.
+    match resource.schemas().iter().find_map(|name| name.parse::<Ident>().err()) {
+        Some(error) => refuse(Reason::Reserved, format!("schemas: {error}")),
+        None => Ok(()),
+    }
 }
 
 fn check_namespaces(world: &World<'_>, resource: &Resource) -> Result<(), Finding> {

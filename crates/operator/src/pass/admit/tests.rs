@@ -57,6 +57,15 @@ fn check(resources: &[&Resource], expected: &[Option<Reason>]) {
 }
 
 #[test]
+fn a_schema_that_no_server_can_have_costs_its_user_and_nobody_else() {
+    let (app, other) = (database("shop/app", "app", "owner"), user("shop/other", "other", "app"));
+    for name in ["", "a\0b", &"x".repeat(64)] {
+        let broken = with(&user("shop/reader", "reader", "app"), "schemas", json!(["public", name]));
+        check(&[&app, &broken, &other], &[None, Some(Reason::Reserved), None]);
+    }
+}
+
+#[test]
 fn an_owner_may_have_several_databases_of_one_namespace() {
     check(&[&database("shop/a", "a", "owner"), &database("shop/b", "b", "owner")], &[None, None]);
 }
