@@ -29,10 +29,11 @@ pub(crate) async fn contents(session: &mut Session, desired: &Desired) -> Result
     let asked = asked(desired);
     let query = sqlx::query_scalar(QUERY).bind(asked.iter().map(Ident::as_str).collect::<Vec<_>>());
     let Json(reply) = session.scalar(query).await?;
-    Ok(decode(reply))
+    decode(reply)
 }
 
-fn decode(reply: ContentsReply) -> Inside {
+pub(super) fn decode(reply: ContentsReply) -> Result<Inside, Error> {
+    check_places(&reply)?;
     let (acls, places) = acls(reply.acls.unwrap_or_default());
     // The server counts from 1.
     let place = |number: usize| AclId(places[number - 1]);
@@ -61,7 +62,7 @@ fn decode(reply: ContentsReply) -> Inside {
     let defaults = reply.defaults.into_iter().flatten().filter_map(default).collect();
     let owners: BTreeSet<_> = reply.owners.into_iter().flatten().map(Oid).collect();
     let roles = roles(reply.roles.as_ref());
-    Inside {
+    Ok(Inside {
         contents: Contents {
             schemas,
             relations,
@@ -73,6 +74,17 @@ fn decode(reply: ContentsReply) -> Inside {
         },
         memberships: memberships(reply.memberships, &roles),
         roles,
+    })
+}
+
+/// Whether the lists are there that the rows speak of.
+fn check_places(reply: &ContentsReply) -> Result<(), Error> {
+    let schemas = reply.schemas.iter().flatten().map(|(.., number)| *number);
+    let relations = reply.relations.iter().chain(&reply.extensions).flatten().map(|(.., number, _)| *number);
+    let lists = reply.acls.as_ref().map_or(0, Vec::len);
+    match schemas.chain(relations).all(|number| (1..=lists).contains(&number)) {
+        true => Ok(()),
+        false => Err(Error::Bug("the server's answer lacks a list that it speaks of".to_owned())),
     }
 }
 

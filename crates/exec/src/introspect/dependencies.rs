@@ -84,9 +84,18 @@ pub(crate) async fn dependencies(
 ) -> Result<BTreeMap<Oid, BTreeMap<Ident, Dependencies>>, Error> {
     let asked: Vec<_> = concerned.values().map(|role| role.name.as_str()).collect();
     let query = sqlx::query_scalar(DEPENDENCIES).bind(asked).bind(maintenance.as_str()).bind(here.as_str());
+    let rows = session.scalars::<Json<DependencyRow>>(query).await?;
+    Ok(decode(rows.into_iter().map(|Json(row)| row), concerned, here))
+}
+
+pub(super) fn decode(
+    rows: impl Iterator<Item = DependencyRow>,
+    concerned: &BTreeMap<Oid, Concerned>,
+    here: &Ident,
+) -> BTreeMap<Oid, BTreeMap<Ident, Dependencies>> {
     let mut found: BTreeMap<Oid, BTreeMap<_, _>> = BTreeMap::new();
     // Shared objects come last.
-    for Json(row) in session.scalars::<Json<DependencyRow>>(query).await? {
+    for row in rows {
         let (role, is_shared, database, allow_connections, database_owner, owns, named) = row;
         let (role, Some(database)) = (Oid(role), ident(&database)) else { continue };
         let Some(concerned) = concerned.get(&role) else { continue };
@@ -100,7 +109,7 @@ pub(crate) async fn dependencies(
             found.entry(role).or_default().insert(database, blank);
         }
     }
-    Ok(found)
+    found
 }
 
 /// Fills in what the role owns in the session's database, and names the roles that may use it.
@@ -110,7 +119,11 @@ pub(crate) async fn owned(
     found: &mut Dependencies,
 ) -> Result<BTreeMap<Oid, Role>, Error> {
     let query = sqlx::query_scalar(OWNED).bind(i64::from(role.0));
-    let Json(reply): Json<OwnedReply> = session.scalar(query).await?;
+    let Json(reply) = session.scalar(query).await?;
+    Ok(fill(found, &reply))
+}
+
+pub(super) fn fill(found: &mut Dependencies, reply: &OwnedReply) -> BTreeMap<Oid, Role> {
     let routines = reply.definer_routines.iter().flatten().map(routine);
     let views = reply.definer_views.iter().flatten().map(view);
     let armed = reply.armed_relations.iter().flatten().map(view);
@@ -134,7 +147,7 @@ pub(crate) async fn owned(
     found.armed_relations.sort_unstable();
     found.overreaching_views.sort_unstable();
     found.exposed.sort_unstable();
-    Ok(roles(reply.roles.as_ref()))
+    roles(reply.roles.as_ref())
 }
 
 /// Collects what has a name; false if something has none.

@@ -2,6 +2,7 @@
 
 mod contents;
 mod dependencies;
+mod known;
 mod shared;
 mod wire;
 
@@ -35,14 +36,16 @@ impl Parts {
         roles.extend(self.shared.roles.clone());
         memberships
             .retain(|Membership { role, member, .. }| roles.contains_key(role) && roles.contains_key(member));
-        Catalog {
+        let mut catalog = Catalog {
             server: self.shared.server.clone(),
             roles,
             memberships: memberships.into_iter().collect(),
             database: self.shared.database.clone(),
             contents: self.inside.as_ref().map(|inside| inside.contents.clone()),
             dependencies: self.others.dependencies.clone(),
-        }
+        };
+        known::keep_known(&mut catalog);
+        catalog
     }
 }
 
@@ -94,3 +97,6 @@ fn memberships(rows: Option<Vec<wire::MembershipRow>>, roles: &BTreeMap<Oid, Rol
     };
     rows.unwrap_or_default().into_iter().map(membership).collect()
 }
+
+#[cfg(test)]
+mod tests;

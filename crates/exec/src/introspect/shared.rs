@@ -9,7 +9,7 @@ use super::{
     asked, memberships, roles,
     wire::{AskedRow, DatabaseRow, RolesReply, acl, ident},
 };
-use crate::{Error, Stored, Verify, session::Session};
+use crate::{Error, Stored, Verify, facts::Facts, session::Session};
 
 /// The query by what the admin role may read: whether verifiers, then whether the system identifier.
 const QUERIES: [[&str; 2]; 2] = [
@@ -60,17 +60,17 @@ pub(crate) async fn shared(
         .bind(names)
         .bind(values);
     let Json(reply) = session.scalar(query).await?;
-    decode(session, desired, asked, (reply, passwords))
+    decode(&session.facts, desired, asked, (reply, passwords))
 }
 
-fn decode(
-    session: &Session,
+pub(super) fn decode(
+    facts: &Facts,
     desired: &Desired,
     asked: BTreeSet<Ident>,
     (reply, passwords): (RolesReply, Passwords<'_>),
 ) -> Result<Shared, Error> {
     let mut roles = roles(reply.roles.as_ref());
-    let reads_verifiers = session.facts.reads_verifiers;
+    let reads_verifiers = facts.reads_verifiers;
     for row in reply.asked.unwrap_or_default() {
         if let Some(role) = roles.get_mut(&Oid(row.oid)) {
             role.password = password(&role.name, desired, stored(&row, reads_verifiers), passwords);
@@ -80,15 +80,22 @@ fn decode(
                 row.owned_databases.iter().flatten().filter_map(|name| ident(name)).collect();
         }
     }
-    let admin = reply.admin.ok_or_else(|| Error::Bug("the server does not know our own role".to_owned()))?;
+    let admin = reply.admin.map(Oid).filter(|admin| roles.contains_key(admin));
+    let admin = admin.ok_or_else(|| Error::Bug("the server does not know our own role".to_owned()))?;
+    if let Some(row) = reply.database.as_ref().filter(|row| !roles.contains_key(&Oid(row.owner))) {
+        return Err(Error::Bug(format!(
+            "the owner of the database, role {}, has no name that can be written",
+            row.owner
+        )));
+    }
     Ok(Shared {
         server: Server {
-            version: session.facts.version(),
+            version: facts.version(),
             system_identifier: reply.system_identifier,
             in_recovery: false,
             read_only: false,
-            encrypted: session.facts.encrypted,
-            admin: Oid(admin),
+            encrypted: facts.encrypted,
+            admin,
         },
         memberships: memberships(reply.memberships, &roles),
         database: reply.database.map(database),

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use expect_test::expect;
 use plan::{Acl, Catalog, Desired, Disposition, ExposedView, Leaving, Oid, PasswordState, testing::ident};
-use testbed::{postgres::run, unique};
+use testbed::{Postgres, postgres::run, unique};
 
-use crate::support::{Admin, MAJORS, Place, place, read, server, sql};
+use crate::support::{Admin, MAJORS, Place, place, place_on, read, server, sql};
 
 const PREPARED: &str = r#"
     CREATE SCHEMA shop AUTHORIZATION OWNER;
@@ -468,4 +468,28 @@ async fn two_readings_of_the_same_are_equal() {
         ))
         .await;
     assert_eq!(read(&place, &desired).await.unwrap(), read(&place, &desired).await.unwrap());
+}
+
+/// In a database of another encoding, a name that fits there can be too long to be written here.
+#[tokio::test]
+async fn a_role_whose_name_cannot_be_written_is_no_obstacle() {
+    let postgres = Postgres::start(17).await;
+    let encoding = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+    sql(&postgres, "postgres", format!("CREATE DATABASE latin {encoding}")).await;
+    let longest = "é".repeat(63);
+    let made = format!(
+        "CREATE ROLE \"{longest}\"; CREATE SCHEMA theirs AUTHORIZATION \"{longest}\"; CREATE TABLE theirs.orders (); \
+         ALTER TABLE theirs.orders OWNER TO \"{longest}\"; CREATE TABLE public.ours (); \
+         GRANT SELECT ON public.ours TO \"{longest}\"; \
+         ALTER DEFAULT PRIVILEGES FOR ROLE \"{longest}\" GRANT SELECT ON TABLES TO postgres"
+    );
+    sql(&postgres, "latin", made).await;
+    let place = place_on(Box::leak(Box::new(postgres)), Admin::Superuser).await;
+    let place = Place { database: ident("latin"), ..place };
+    let mut desired = place.desired();
+    desired.managed = plan::Managed::No;
+    let catalog = place.converge(&desired).await;
+    let schemas = catalog.contents.unwrap().schemas;
+    assert!(schemas.values().all(|schema| schema.name.as_str() == "public"), "{schemas:?}");
+    place.sql_as(&place.reader, "SELECT FROM public.ours").await.unwrap();
 }
