@@ -4,6 +4,7 @@
 mod bench;
 mod demo;
 mod deny;
+mod fuzz;
 mod generate;
 mod lint;
 mod test;
@@ -42,6 +43,18 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Try every property on many cases: names, strings, states, resources and answers of any form.
+    ///
+    /// A failure prints the smallest case that shows it, and the line above how to see it again. `cargo xtask test`
+    /// tries some thousand cases of each, the same every time.
+    Fuzz {
+        /// How many cases of each.
+        #[arg(long, default_value_t = 100_000)]
+        cases: u32,
+        /// Which cases: the same ones for the same number [default: others every time].
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Check format, lints, docs, generated files and the invariants of the design.
     Lint,
     /// Run every test.
@@ -71,6 +84,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Crds { check: true } => generate::check(&shell),
         Command::Bench { group } => bench::run(&shell, group),
         Command::Demo { keep } => demo::run(&shell, keep),
+        Command::Fuzz { cases, seed } => fuzz::run(&shell, cases, seed),
         Command::Lint => lint::run(&shell),
         Command::Test { arguments } => test::run(&shell, &arguments),
     }
