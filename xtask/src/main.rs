@@ -49,10 +49,10 @@ enum Command {
     /// tries some thousand cases of each, the same every time.
     Fuzz {
         /// How many cases of each.
-        #[arg(long, default_value_t = 100_000)]
+        #[arg(long, env = "PROPTEST_CASES", default_value_t = 100_000)]
         cases: u32,
         /// Which cases: the same ones for the same number [default: others every time].
-        #[arg(long)]
+        #[arg(long, env = "PROPTEST_RNG_SEED")]
         seed: Option<u64>,
     },
     /// Check format, lints, docs, generated files and the invariants of the design.
