@@ -1,5 +1,4 @@
 //! Resources of any form: what is no resource is refused, what is one becomes statements in which every name is quoted.
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 #[path = "../../plan/tests/cases/mod.rs"]
 mod cases;
@@ -223,7 +222,9 @@ fn resources_of_any_form_become_statements_in_which_every_name_is_quoted() {
         let world = World { trusted: "ops", secrets_from: &consent, superuser_secrets_from: &consent };
         let accepted = admit(&world, resources).accepted;
         let mut known: Vec<_> = FIXED.into();
-        objects.iter().for_each(|object| texts(object, &mut known));
+        for object in &objects {
+            texts(object, &mut known);
+        }
         for key in accepted.iter().map(Resource::key) {
             let resources: Vec<_> = accepted.iter().filter(|one| one.key() == key).cloned().collect();
             let roles = resources.iter().filter_map(|one| one.role().parse::<Ident>().ok());
