@@ -166,7 +166,13 @@ fn push_departure(view: &View<'_>, role: &Ident, database: &Ident, found: &Depen
         let owner = match view.database_owner() {
             Some(owner) if *database == view.desired.database => owner,
             _ => match &found.database_owner {
-                Some((oid, name)) if view.can_act_as(*oid) => name,
+                // One that the catalog does not know is nobody that the plan makes.
+                Some((oid, name))
+                    if view.admin_is_superuser()
+                        || view.catalog.roles.contains_key(oid) && view.can_act_as(*oid) =>
+                {
+                    name
+                }
                 Some(_) | None => view.name(view.catalog.server.admin),
             },
         };

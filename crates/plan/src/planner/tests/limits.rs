@@ -247,3 +247,29 @@ fn an_owner_that_is_yet_to_be_made_takes_by_its_name() {
     let taken = taken.iter().find(|action| action.to_string().starts_with("REVOKE GRANT OPTION"));
     assert_eq!(taken.and_then(Action::as_role), Some(&ident("heir")));
 }
+
+#[test]
+fn what_is_left_in_a_database_of_a_stranger_goes_to_who_the_admin_role_can_give_it_to() {
+    let mut wanted = desired(&["writer readwrite"]);
+    let mut builder = Builder::server(16).limited();
+    converge(&wanted, &mut builder.catalog);
+    wanted.grantees.clear();
+    wanted.logins.remove(&ident("writer"));
+    wanted.leaving.insert(ident("writer"), leaving(Disposition::Drop, "writer"));
+    let stranger = Some((Oid(99_999), ident("stranger")));
+    let blank = Dependencies { allow_connections: true, owns: true, ..Dependencies::default() };
+    let found = Dependencies { database_owner: stranger, ..blank };
+    let writer = builder.oid("writer");
+    builder.catalog.dependencies.entry(writer).or_default().insert(ident("other"), found);
+    let heirs = |builder: &Builder| {
+        let actions = plan(&wanted, &builder.catalog).actions;
+        actions
+            .into_iter()
+            .filter(|action| matches!(action, Action::ReassignOwned { .. }))
+            .collect::<Vec<_>>()
+    };
+    let to =
+        |heir| Action::ReassignOwned { database: ident("other"), role: ident("writer"), to: ident(heir) };
+    assert_eq!(heirs(&builder), [to("admin")]);
+    assert_eq!(heirs(&builder.with_role("admin", |role| role.superuser = true)), [to("stranger")]);
+}
