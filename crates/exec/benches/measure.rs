@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use exec::{End, Password, PasswordMode, Server, Sessions, Stored, Tls, Verify};
+use exec::{End, Learned, Password, PasswordMode, Server, Sessions, Stored, Tls, Verify};
 use plan::{
     Access, Claim, Desired, Grantee, Ident, Login, Managed, PasswordState, Prune, Schemas,
     testing::{ident, verifier},
@@ -27,7 +27,10 @@ const QUERIES: [&str; 2] = [
         include_str!("../src/introspect/control.sql"),
         include_str!("../src/introspect/roles.sql")
     ),
-    include_str!("../src/introspect/contents.sql"),
+    concat!(
+        include_str!("../src/introspect/event_triggers.sql"),
+        include_str!("../src/introspect/contents.sql")
+    ),
 ];
 
 const DATABASE: &str = "scale";
@@ -49,6 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         maintenance: ident("postgres"),
         tls: Tls::default(),
         passwords: PasswordMode::Verifier,
+        learned: Learned::default(),
     };
     let desired = desired(readers.parse()?, writers.parse()?);
     let mut out = std::io::stdout();

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, error::Error, io::Write, process::ExitCode};
 
-use exec::{End, Password, PasswordMode, Server, Sessions, Stored, Tls, Verify, scram};
+use exec::{End, Learned, Password, PasswordMode, Server, Sessions, Stored, Tls, Verify, scram};
 use plan::{
     Access, Action, Claim, Desired, Grantee, Ident, Login, Managed, PasswordState, Plan, Prune, Schemas, Site,
 };
@@ -201,6 +201,7 @@ fn settings(arguments: &[String], environment: Environment<'_>) -> Result<Option
         maintenance: "postgres".parse()?,
         tls: Tls { mode, ..Tls::default() },
         passwords: PasswordMode::Verifier,
+        learned: Learned::default(),
     };
     let database = given.remove("--database").unwrap_or_else(|| "example".to_owned()).parse()?;
     Ok(Some(Settings { server, database, apply }))

@@ -36,6 +36,9 @@ const SETTINGS: [(&str, &str); 10] = [
     ("idle_in_transaction_session_timeout", "30s"),
 ];
 
+/// For whoever may. A superuser's trigger may run a function that a tenant owns, with our rights.
+pub(crate) const EVENT_TRIGGERS_OFF: (&str, &str) = ("event_triggers", "off");
+
 /// As whom, where, and with which random word.
 #[derive(Clone, Copy)]
 pub(crate) struct Login<'a> {
@@ -45,10 +48,29 @@ pub(crate) struct Login<'a> {
     pub(crate) nonce: &'a str,
 }
 
+/// Opens a connection as the admin role, unverified: without event triggers where that can be had (17 and later, as
+/// superuser or with `GRANT SET ON PARAMETER event_triggers`). A trigger on `login` runs before any statement of ours.
+pub(crate) async fn connect_as_admin(server: &Server, login: Login<'_>) -> Result<PgConnection, Error> {
+    if server.learned.event_triggers_stay_on() {
+        return connect(server, login).await;
+    }
+    match open(server, options(server, login).options([EVENT_TRIGGERS_OFF])).await {
+        // Unknown to the server, or not for us, or the session is refused for another reason.
+        Err(Error::Login { code, .. }) if matches!(code.as_str(), "42704" | "42501") => (),
+        answer => return answer,
+    }
+    let connection = connect(server, login).await?;
+    server.learned.set_event_triggers_stay_on(true);
+    Ok(connection)
+}
+
 /// Opens a connection as this role, unverified.
 pub(crate) async fn connect(server: &Server, login: Login<'_>) -> Result<PgConnection, Error> {
+    open(server, options(server, login)).await
+}
+
+async fn open(server: &Server, options: PgConnectOptions) -> Result<PgConnection, Error> {
     server.check()?;
-    let options = options(server, login);
     let address = address(server);
     match timeout(CONNECT, options.connect()).await {
         Ok(answer) => answer.map_err(|error| Error::of_login(address, error)),
@@ -56,7 +78,24 @@ pub(crate) async fn connect(server: &Server, login: Login<'_>) -> Result<PgConne
     }
 }
 
+/// Opens a connection that lacks these of our settings: what they are good for is seen where they are missing.
+#[cfg(test)]
+pub(crate) async fn connect_without(
+    server: &Server,
+    login: Login<'_>,
+    missing: &[&str],
+) -> Result<PgConnection, Error> {
+    let settings =
+        SETTINGS.into_iter().chain([EVENT_TRIGGERS_OFF]).filter(|(name, _)| !missing.contains(name));
+    open(server, bare(server, login).options(settings)).await
+}
+
 fn options(server: &Server, login: Login<'_>) -> PgConnectOptions {
+    bare(server, login).options(SETTINGS)
+}
+
+/// Without what keeps a database's settings away.
+fn bare(server: &Server, login: Login<'_>) -> PgConnectOptions {
     let options = PgConnectOptions::new_without_pgpass()
         .host(&server.host)
         .port(server.port)
@@ -67,7 +106,6 @@ fn options(server: &Server, login: Login<'_>) -> PgConnectOptions {
         // Poolers refuse it, and nothing here reads floating-point numbers.
         .extra_float_digits(None)
         .statement_cache_capacity(0)
-        .options(SETTINGS)
         .options([(NONCE, login.nonce)])
         // The driver logs whole statements, and with them the verifiers that some of them carry.
         .disable_statement_logging();

@@ -3,7 +3,7 @@
 use plan::ServerVersion;
 use serde::Deserialize;
 
-use crate::Error;
+use crate::{Error, connect::EVENT_TRIGGERS_OFF};
 
 /// The answer to the first statement.
 #[derive(Clone, Debug, Deserialize)]
@@ -17,6 +17,7 @@ pub(crate) struct Facts {
     in_recovery: bool,
     read_only_by: Option<String>,
     superuser: bool,
+    event_triggers: Option<bool>,
     pub(crate) encrypted: bool,
     pub(crate) reads_verifiers: bool,
     pub(crate) reads_control: bool,
@@ -68,11 +69,16 @@ impl Facts {
             // It would keep verifiers, for everyone who may read it. Where it is not loaded, nobody asks.
             settings.push(("pg_stat_statements.track_utility", "off"));
         }
-        if major >= 17 && self.superuser {
-            // A superuser's trigger may run a function that a tenant owns, with our rights.
-            settings.push(("event_triggers", "off"));
+        if self.can_do_without_event_triggers() {
+            settings.push(EVENT_TRIGGERS_OFF);
         }
         settings
+    }
+
+    /// Whether they are on although we may turn them off: the server was an older one, or the admin role less than a
+    /// superuser, when that was tried.
+    pub(crate) fn can_do_without_event_triggers(&self) -> bool {
+        self.superuser && self.event_triggers == Some(true)
     }
 }
 
@@ -96,6 +102,7 @@ mod tests {
             in_recovery: false,
             read_only_by: None,
             superuser: true,
+            event_triggers: Some(true),
             encrypted: false,
             reads_verifiers: true,
             reads_control: true,
@@ -140,10 +147,12 @@ mod tests {
         let names =
             |facts: Facts| facts.later_settings().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         let statements = "pg_stat_statements.track_utility";
-        assert_eq!(names(Facts { version: 130_000, ..facts() }), [statements]);
-        assert_eq!(names(Facts { version: 160_000, ..facts() }), ["idle_session_timeout", statements]);
+        let old = |version| Facts { version, event_triggers: None, ..facts() };
+        assert_eq!(names(old(130_000)), [statements]);
+        assert_eq!(names(old(160_000)), ["idle_session_timeout", statements]);
         let all = ["idle_session_timeout", "transaction_timeout", statements, "event_triggers"];
         assert_eq!(names(facts()), all);
         assert_eq!(names(Facts { superuser: false, ..facts() }), all[..2]);
+        assert_eq!(names(Facts { event_triggers: Some(false), ..facts() }), all[..3]);
     }
 }

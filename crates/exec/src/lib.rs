@@ -31,10 +31,13 @@
 //! `examples/provision.rs` is a whole program: it reads, plans, prints, and applies when asked to.
 
 mod apply;
+#[cfg(test)]
+mod canary;
 mod connect;
 mod error;
 mod facts;
 mod introspect;
+mod learned;
 mod lock;
 mod login;
 mod md5;
@@ -49,6 +52,7 @@ mod verify;
 
 pub use apply::{Applied, End};
 pub use error::{Class, Error};
+pub use learned::Learned;
 pub use login::try_login;
 pub use password::{Password, PasswordError, check_usable, new_password, random_password};
 pub use server::{PasswordMode, Server, UnknownPasswordMode};

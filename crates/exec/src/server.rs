@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use plan::Ident;
 
 use crate::{
-    Password, SslMode, Tls,
+    Learned, Password, SslMode, Tls,
     tls::{Part, Unusable},
 };
 
@@ -27,6 +27,8 @@ pub struct Server {
     pub tls: Tls,
     /// How passwords of roles reach it.
     pub passwords: PasswordMode,
+    /// What sessions found out about it.
+    pub learned: Learned,
 }
 
 /// In which form the password of a role reaches the server.
@@ -90,6 +92,7 @@ mod tests {
             maintenance: "postgres".parse().unwrap(),
             tls: Tls { mode, ..Tls::default() },
             passwords: PasswordMode::Plaintext,
+            learned: Learned::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     Error, Server,
-    connect::{Login, NONCE, address, connect, nonce},
+    connect::{Login, NONCE, address, connect_as_admin, nonce},
     facts::Facts,
     statement,
 };
@@ -47,14 +47,31 @@ impl Session {
     pub(crate) async fn open(server: &Server, database: &Ident) -> Result<Self, Error> {
         let nonce = nonce();
         let login = Login { role: &server.user, password: &server.password, database, nonce: &nonce };
-        let mut connection = connect(server, login).await?;
+        let mut connection = connect_as_admin(server, login).await?;
         let address = address(server);
         let facts = ask(&mut connection, &address).await?;
         facts.check(&nonce)?;
         if facts.version().major() > NEWEST_TRIED {
             tracing::debug!(version = facts.version().0, "newer than any version this was tried on");
         }
+        if facts.can_do_without_event_triggers() {
+            server.learned.set_event_triggers_stay_on(false);
+        }
         Ok(Self { connection, address, unsent: facts.later_settings(), facts })
+    }
+
+    /// A session that lacks these settings and is not found out; nothing is sent later.
+    #[cfg(test)]
+    pub(crate) async fn unprotected(
+        server: &Server,
+        database: &Ident,
+        missing: &[&str],
+    ) -> Result<Self, Error> {
+        let login = Login { role: &server.user, password: &server.password, database, nonce: "1" };
+        let mut connection = crate::connect::connect_without(server, login, missing).await?;
+        let address = address(server);
+        let facts = ask(&mut connection, &address).await?;
+        Ok(Self { connection, address, unsent: Vec::new(), facts })
     }
 
     /// The only row of a query.

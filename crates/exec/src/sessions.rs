@@ -73,6 +73,12 @@ impl<'a> Sessions<'a> {
         }
     }
 
+    /// Works with this session from now on.
+    #[cfg(test)]
+    pub(crate) fn use_session(&mut self, database: &Ident, session: Session) {
+        self.open.insert(database.clone(), session);
+    }
+
     /// The session in this database, settled or about to read what settles it.
     pub(crate) async fn session(&mut self, database: &Ident) -> Result<&mut Session, Error> {
         if !self.open.contains_key(database) {
@@ -123,11 +129,13 @@ impl<'a> Sessions<'a> {
         let mut known = BTreeMap::new();
         for (role, databases) in &mut others.dependencies {
             for (database, found) in databases {
-                if !found.owns || !found.allow_connections {
+                if !found.allow_connections {
                     continue;
                 }
                 if self.enter(database).await? {
                     let session = self.session(database).await?;
+                    // Event triggers may be turned off only now.
+                    session.settle().await?;
                     known.extend(introspect::owned(session, *role, found).await?);
                 } else {
                     found.allow_connections = false;
@@ -149,7 +157,7 @@ impl<'a> Sessions<'a> {
         let mut known = BTreeMap::new();
         let session = self.session(database).await?;
         for (role, databases) in &mut others.dependencies {
-            if let Some(found) = databases.get_mut(database).filter(|found| found.owns) {
+            if let Some(found) = databases.get_mut(database) {
                 known.extend(introspect::owned(session, *role, found).await?);
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use exec::{Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
+use exec::{Learned, Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
 use plan::Ident;
 use thiserror::Error;
 
@@ -207,6 +207,7 @@ impl RunArgs {
                 maintenance: self.pg_database,
                 tls,
                 passwords,
+                learned: Learned::default(),
             }),
             (Some(_), None, _) => return Err(Error::HalfServer { given: "PG_HOST", missing: "PG_USER" }),
             (Some(_), _, None) => return Err(Error::HalfServer { given: "PG_HOST", missing: "PG_PASSWORD" }),

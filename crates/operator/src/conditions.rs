@@ -206,6 +206,9 @@ reasons! {
     PrivilegesKept, Class::Withheld,
         "More is granted than was asked for, and left so because the operator found it like that.",
         "Set `prune: true` to have it revoked, or revoke it yourself.";
+    UnsafeEventTrigger, Class::Withheld,
+        "An event trigger in the database would run code with the operator's rights that is no superuser's. Nothing is done that fires it; logins still come and go.",
+        "Give the trigger and its function to a superuser, or disable the trigger; the message names them. With PostgreSQL 17 and later the operator as superuser is not held up.";
     RelationBusy, Class::Withheld,
         "Another session has a relation for itself, such as an ALTER TABLE that is not committed. The rest was done.",
         "It is tried again within seconds. Look in pg_locks if it does not end.";

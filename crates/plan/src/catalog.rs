@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{DefaultObject, Ident, Privileges, QualifiedName};
+use crate::{DefaultObject, EventTrigger, Ident, Privileges, QualifiedName};
 
 /// The number of a catalog object. Zero as a grantee is PUBLIC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -208,6 +208,8 @@ pub struct Contents {
     pub defaults: Vec<DefaultAcl>,
     /// Which of the roles asked for own anything here, of any kind.
     pub owners: BTreeSet<Oid>,
+    /// The event triggers that fire in our sessions.
+    pub event_triggers: Vec<EventTrigger>,
 }
 
 impl Contents {
@@ -344,6 +346,8 @@ pub struct Dependencies {
     pub exposed: Vec<ExposedView>,
     /// Whether something of it has a name that cannot be written, and is missing here.
     pub unnameable: bool,
+    /// The event triggers of the database that fire in our sessions.
+    pub event_triggers: Vec<EventTrigger>,
 }
 
 /// A function or procedure by signature.

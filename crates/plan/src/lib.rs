@@ -33,6 +33,7 @@
 mod action;
 mod catalog;
 mod desired;
+mod event_trigger;
 mod ident;
 mod marker;
 mod password;
@@ -55,6 +56,7 @@ pub use catalog::{
 pub use desired::{
     Access, Desired, Disposition, Grantee, Leaving, Login, Managed, Prune, Recorded, Refused, Schemas,
 };
+pub use event_trigger::{EventTrigger, TriggerEvent};
 pub use ident::{Ident, IdentError, Literal, QualifiedName};
 pub use marker::{Claim, Marker, Origin};
 pub use password::{NewPassword, PlainPassword, PlainPasswordError};

@@ -87,6 +87,14 @@ pub enum Withheld {
         /// What that gives it, in words.
         gives: String,
     },
+    /// What would fire an event trigger whose code is neither a superuser's nor the operator's own: it would run with
+    /// the operator's rights.
+    Triggering {
+        /// The grantee that waits; `None` for PUBLIC and the database itself.
+        role: Option<Ident>,
+        /// Which trigger, whose code, and what to do, in words.
+        danger: String,
+    },
     /// The server refused the statement.
     Refused {
         /// The statement.
@@ -124,7 +132,9 @@ impl Withheld {
             | Self::Busy { role, .. }
             | Self::MembershipKept { role, .. }
             | Self::CannotLeave { role, .. } => Some(role),
-            Self::NotPermitted { role, .. } | Self::PrivilegesKept { role, .. } => role.as_ref(),
+            Self::NotPermitted { role, .. }
+            | Self::PrivilegesKept { role, .. }
+            | Self::Triggering { role, .. } => role.as_ref(),
             Self::Refused { action, .. } => action.roles().into_iter().next(),
             Self::Database { .. } | Self::DatabaseMissing { .. } => None,
         }
@@ -170,6 +180,9 @@ impl fmt::Display for Withheld {
                     f,
                     "{role} is a member of {granted}, which {gives}; REVOKE {granted} FROM {role} if that is not wanted"
                 )
+            }
+            Self::Triggering { danger, .. } => {
+                write!(f, "privileges in the database are not changed: {danger}")
             }
             Self::Refused { action, message } => write!(f, "the server refused {action}: {message}"),
             Self::CannotLeave { role, reason } => write!(f, "role {role} cannot go: {reason}"),

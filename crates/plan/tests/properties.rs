@@ -18,6 +18,15 @@ const SCHEMAS: [&str; 3] = ["public", "one", "two"];
 /// Roles that own and grant: ours and a stranger.
 const OWNERS: [&str; 5] = ["owner", "ann", "bob", "stranger", "postgres"];
 
+/// What event triggers are for: every command, or some.
+const TAGS: [&[&str]; 5] = [
+    &[],
+    &["GRANT"],
+    &["REVOKE", "CREATE TABLE"],
+    &["ALTER DEFAULT PRIVILEGES", "DROP OWNED"],
+    &["ALTER VIEW"],
+];
+
 /// Something that tenants, administrators and thieves do between two passes.
 #[derive(Clone, Debug)]
 enum Event {
@@ -75,6 +84,11 @@ enum Event {
     Login {
         role: &'static str,
     },
+    Trigger {
+        owner: &'static str,
+        function_owner: &'static str,
+        tags: &'static [&'static str],
+    },
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -126,6 +140,8 @@ fn event() -> impl Strategy<Value = Event> {
         (grantee(), owner()).prop_map(|(role, of)| Event::Member { role, of }),
         grantee().prop_map(|role| Event::Password { role }),
         grantee().prop_map(|role| Event::Login { role }),
+        (owner(), owner(), prop::sample::select(&TAGS[..]))
+            .prop_map(|(owner, function_owner, tags)| Event::Trigger { owner, function_owner, tags }),
     ]
 }
 
@@ -226,17 +242,7 @@ fn happen(builder: Builder, event: &Event) -> Builder {
             builder.given((schema.as_str(), name.as_str()), by, role, (privileges, grantable))
         }
         Event::Column { number, role, privilege } if has_role(&builder, role) => {
-            let Some((schema, name)) = nth(&builder.catalog, *number) else { return builder };
-            let (owner, _) = found(&builder.catalog, (&schema, &name));
-            let owner = builder.catalog.roles[&owner].name.as_str().to_owned();
-            let is_it = |((found, other), kind): &((Ident, Ident), RelationKind)| {
-                (found, other) == (&schema, &name) && *kind != RelationKind::Sequence
-            };
-            if owner == *role || !relations(&builder.catalog).iter().any(is_it) {
-                return builder;
-            }
-            let privileges = Privileges::of(&[*privilege]);
-            builder.given_on_column((schema.as_str(), name.as_str()), &owner, role, privileges)
+            give_on_column(builder, *number, role, *privilege)
         }
         Event::Extension { number } => {
             let Some((schema, name)) = nth(&builder.catalog, *number) else { return builder };
@@ -251,8 +257,27 @@ fn happen(builder: Builder, event: &Event) -> Builder {
         Event::Login { role } if has_role(&builder, role) => {
             builder.with_role(role, |role| role.login = false)
         }
+        Event::Trigger { owner, function_owner, tags }
+            if has_role(&builder, owner) && has_role(&builder, function_owner) =>
+        {
+            builder.event_trigger(owner, function_owner, tags)
+        }
         _ => builder,
     }
+}
+
+fn give_on_column(builder: Builder, number: u8, role: &str, privilege: Privilege) -> Builder {
+    let Some((schema, name)) = nth(&builder.catalog, number) else { return builder };
+    let (owner, _) = found(&builder.catalog, (&schema, &name));
+    let owner = builder.catalog.roles[&owner].name.as_str().to_owned();
+    let is_it = |((found, other), kind): &((Ident, Ident), RelationKind)| {
+        (found, other) == (&schema, &name) && *kind != RelationKind::Sequence
+    };
+    if owner == role || !relations(&builder.catalog).iter().any(is_it) {
+        return builder;
+    }
+    let privileges = Privileges::of(&[privilege]);
+    builder.given_on_column((schema.as_str(), name.as_str()), &owner, role, privileges)
 }
 
 fn change(given: bool, target: Target, privilege: Privilege, role: Recipient) -> Action {
@@ -355,6 +380,31 @@ proptest! {
     }
 
     #[test]
+    fn no_action_fires_an_event_trigger_that_runs_a_tenants_code(
+        ground in ground(),
+        after in wanted(),
+        events in prop::collection::vec(event(), 0..12),
+    ) {
+        let (after, mut builder) = (after.desired(), world(&ground, &events));
+        give_dependencies(&mut builder, &after);
+        let catalog = &builder.catalog;
+        let is_trusted = |oid| catalog.roles[&oid].superuser || oid == catalog.server.admin;
+        let triggers = &catalog.contents.as_ref().unwrap().event_triggers;
+        for action in plan(&after, catalog).actions {
+            let text = action.to_string();
+            let fires = |tags: &BTreeSet<String>| {
+                let is_first = |tag: &String| text.starts_with(&format!("{tag} "));
+                tags.is_empty() && !text.starts_with("REASSIGN") || tags.iter().any(is_first)
+            };
+            let in_database = matches!(action.site(), plan::Site::Database(_));
+            for trigger in triggers.iter().filter(|trigger| in_database && fires(&trigger.tags)) {
+                let is_fine = is_trusted(trigger.owner) && is_trusted(trigger.function_owner);
+                prop_assert!(is_fine, "{} fires {:?}", text, trigger);
+            }
+        }
+    }
+
+    #[test]
     fn a_plan_depends_on_nothing_but_its_input(
         ground in ground(),
         after in wanted(),
@@ -416,6 +466,7 @@ fn give_dependencies(builder: &mut Builder, wanted: &Desired) {
             database_owner: owner.clone(),
             owns: owners.contains(&oid),
             named: true,
+            event_triggers: catalog.contents.as_ref().unwrap().event_triggers.clone(),
             ..plan::Dependencies::default()
         };
         catalog.dependencies.entry(oid).or_default().insert(ident("app"), found);

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use exec::{Password, PasswordMode, Server, Tls};
+use exec::{Learned, Password, PasswordMode, Server, Tls};
 use operator::settings::Settings;
 use sqlx::PgConnection;
 use testbed::{Cluster, Postgres, kubernetes, postgres};
@@ -76,6 +76,7 @@ impl Stage {
             maintenance: "postgres".parse().expect("a valid name"),
             tls: Tls::default(),
             passwords: PasswordMode::Verifier,
+            learned: Learned::default(),
         }
     }
 

@@ -10,11 +10,14 @@ use sqlx::types::Json;
 
 use super::{
     asked, memberships, roles,
-    wire::{AclRows, ColumnRow, ContentsReply, DefaultRow, RelationRow, SchemaRow, acl, acl_item, ident},
+    wire::{
+        AclRows, ColumnRow, ContentsReply, DefaultRow, RelationRow, SchemaRow, acl, acl_item, event_triggers,
+        ident,
+    },
 };
 use crate::{Error, session::Session};
 
-const QUERY: &str = include_str!("contents.sql");
+const QUERY: &str = concat!(include_str!("event_triggers.sql"), include_str!("contents.sql"));
 
 /// The part of a catalog that is read in the database itself.
 #[derive(Clone, Debug)]
@@ -71,6 +74,7 @@ pub(super) fn decode(reply: ContentsReply) -> Result<Inside, Error> {
             columns: sorted(columns),
             defaults: ordered(defaults),
             owners,
+            event_triggers: event_triggers(reply.event_triggers.as_ref()),
         },
         memberships: memberships(reply.memberships, &roles),
         roles,

@@ -2,7 +2,6 @@
 -- Lists of privileges are numbered: `acls` holds every distinct one once, schemas and relations refer to it by its
 -- place. The time follows the objects of this database and its distinct lists.
 -- $1: roles asked for.
-WITH RECURSIVE
 asked AS MATERIALIZED (
   SELECT r.oid
   FROM pg_catalog.pg_roles r
@@ -35,7 +34,9 @@ relation AS MATERIALIZED (
     pg_catalog.array_cat(
       coalesce(
         c.relacl,
-        pg_catalog.acldefault(CASE c.relkind WHEN 'S' THEN 's'::"char" ELSE 'r'::"char" END, c.relowner)
+        pg_catalog.acldefault(
+          CASE c.relkind WHEN 'S' THEN 's'::pg_catalog."char" ELSE 'r'::pg_catalog."char" END, c.relowner
+        )
       ),
       '{}'::pg_catalog.aclitem[]
     ) AS acl
@@ -180,6 +181,8 @@ known (role) AS (
   UNION SELECT m.roleid FROM membership m
   UNION SELECT m.member FROM membership m
   UNION SELECT m.grantor FROM membership m
+  UNION SELECT t.owner FROM event_trigger t
+  UNION SELECT t.function_owner FROM event_trigger t
 )
 SELECT pg_catalog.json_build_object(
   'schemas', (
@@ -261,6 +264,12 @@ SELECT pg_catalog.json_build_object(
           )
         END
       )
+  ),
+  'event_triggers', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+      t.name, t.owner::pg_catalog.int8, t.event, t.tags, t.function, t.function_owner::pg_catalog.int8
+    ) ORDER BY t.name)
+    FROM event_trigger t
   ),
   'roles', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object(

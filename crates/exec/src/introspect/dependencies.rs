@@ -10,12 +10,12 @@ use sqlx::types::Json;
 
 use super::{
     Inside, Shared, roles,
-    wire::{DependencyRow, OwnedReply, RoutineRow, ViewRow, ident},
+    wire::{DependencyRow, OwnedReply, RoutineRow, ViewRow, event_triggers, ident},
 };
 use crate::{Error, session::Session};
 
 const DEPENDENCIES: &str = include_str!("dependencies.sql");
-const OWNED: &str = include_str!("owned.sql");
+const OWNED: &str = concat!(include_str!("event_triggers.sql"), include_str!("owned.sql"));
 
 /// What roles have, and the roles that this names.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +112,8 @@ pub(super) fn decode(
     found
 }
 
-/// Fills in what the role owns in the session's database, and names the roles that may use it.
+/// Fills in what the role owns in the session's database, and what would run when that changes; names the roles that
+/// this refers to.
 pub(crate) async fn owned(
     session: &mut Session,
     role: Oid,
@@ -147,6 +148,7 @@ pub(super) fn fill(found: &mut Dependencies, reply: &OwnedReply) -> BTreeMap<Oid
     found.armed_relations.sort_unstable();
     found.overreaching_views.sort_unstable();
     found.exposed.sort_unstable();
+    found.event_triggers = event_triggers(reply.event_triggers.as_ref());
     roles(reply.roles.as_ref())
 }
 

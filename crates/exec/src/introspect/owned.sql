@@ -1,6 +1,5 @@
 -- What a role has in this database that would gain its heir's rights, or give others rights of the heir.
 -- $1: the role.
-WITH
 routine AS MATERIALIZED (
   SELECT
     n.nspname AS schema, p.proname AS name, p.prosecdef AS definer,
@@ -135,6 +134,12 @@ SELECT pg_catalog.json_build_object(
     ) a
     WHERE a.grantee <> $1::pg_catalog.int8::pg_catalog.oid
   ),
+  'event_triggers', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+      t.name, t.owner::pg_catalog.int8, t.event, t.tags, t.function, t.function_owner::pg_catalog.int8
+    ) ORDER BY t.name)
+    FROM event_trigger t
+  ),
   'roles', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object(
       'oid', r.oid::pg_catalog.int8,
@@ -149,6 +154,10 @@ SELECT pg_catalog.json_build_object(
       'expires', coalesce(pg_catalog.isfinite(r.rolvaliduntil), false)
     ))
     FROM pg_catalog.pg_roles r
-    WHERE r.oid = ANY (ARRAY(SELECT a.grantee FROM view, pg_catalog.aclexplode(view.acl) a))
+    WHERE r.oid = ANY (ARRAY(
+      SELECT a.grantee FROM view, pg_catalog.aclexplode(view.acl) a
+      UNION SELECT t.owner FROM event_trigger t
+      UNION SELECT t.function_owner FROM event_trigger t
+    ))
   )
 )

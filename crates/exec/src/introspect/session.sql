@@ -14,6 +14,7 @@ SELECT pg_catalog.json_build_object(
     WHERE s.name OPERATOR(pg_catalog.=) 'default_transaction_read_only'
   ) END,
   'superuser', pg_catalog.current_setting('is_superuser')::pg_catalog.bool,
+  'event_triggers', pg_catalog.current_setting('event_triggers', true)::pg_catalog.bool,
   'encrypted', coalesce((
     SELECT a.ssl
     FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a

@@ -1,6 +1,6 @@
 //! The rows of the queries as they come.
 
-use plan::{Acl, AclItem, Ident, Oid, Privilege, Privileges};
+use plan::{Acl, AclItem, EventTrigger, Ident, Oid, Privilege, Privileges, TriggerEvent};
 use serde::Deserialize;
 
 /// The answer to `roles.sql`.
@@ -25,6 +25,7 @@ pub(super) struct ContentsReply {
     pub(super) columns: Option<Vec<ColumnRow>>,
     pub(super) defaults: Option<Vec<DefaultRow>>,
     pub(super) owners: Option<Vec<u32>>,
+    pub(super) event_triggers: Option<Vec<EventTriggerRow>>,
     pub(super) roles: Option<Vec<RoleRow>>,
     pub(super) memberships: Option<Vec<MembershipRow>>,
 }
@@ -38,6 +39,7 @@ pub(super) struct OwnedReply {
     pub(super) armed_relations: Option<Vec<ViewRow>>,
     pub(super) overreaching_views: Option<Vec<ViewRow>>,
     pub(super) exposed_views: Option<Vec<(ViewRow, u32)>>,
+    pub(super) event_triggers: Option<Vec<EventTriggerRow>>,
     pub(super) roles: Option<Vec<RoleRow>>,
 }
 
@@ -66,6 +68,9 @@ pub(super) type MembershipRow = (u32, u32, u32, bool, Option<bool>, Option<bool>
 
 /// Schema, name, and schema and name of the types of the arguments.
 pub(super) type RoutineRow = (String, String, Option<Vec<(String, String)>>);
+
+/// Name, owner, event, tags, function and its owner.
+pub(super) type EventTriggerRow = (String, u32, String, Option<Vec<String>>, String, u32);
 
 /// Schema, name and kind.
 pub(super) type ViewRow = (String, String, char);
@@ -109,6 +114,18 @@ pub(super) struct DatabaseRow {
 /// than 63 bytes in ours.
 pub(super) fn ident(name: &str) -> Option<Ident> {
     name.parse().inspect_err(|error| tracing::warn!(%error, "this name is left out")).ok()
+}
+
+pub(super) fn event_triggers(rows: Option<&Vec<EventTriggerRow>>) -> Vec<EventTrigger> {
+    let trigger = |(name, owner, event, tags, function, function_owner): &EventTriggerRow| EventTrigger {
+        name: name.clone(),
+        owner: Oid(*owner),
+        event: TriggerEvent::of(event),
+        tags: tags.iter().flatten().cloned().collect(),
+        function: function.clone(),
+        function_owner: Oid(*function_owner),
+    };
+    rows.into_iter().flatten().map(trigger).collect()
 }
 
 pub(super) fn acl(rows: Option<AclRows>) -> Acl {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use exec::{
-    Applied, End, Error, Password, PasswordMode, Server, Sessions, SslMode, Stored, Tls, Verify, scram,
+    Applied, End, Error, Learned, Password, PasswordMode, Server, Sessions, SslMode, Stored, Tls, Verify,
+    scram,
 };
 use plan::{
     Access, Catalog, Desired, Disposition, Grantee, Ident, Leaving, Managed, PasswordState, Plan, Prune,
@@ -62,6 +63,7 @@ pub(crate) fn server(postgres: &Postgres) -> Server {
         maintenance: ident("postgres"),
         tls: Tls { mode: SslMode::Prefer, ..Tls::default() },
         passwords: PasswordMode::Verifier,
+        learned: Learned::default(),
     }
 }
 

@@ -187,6 +187,7 @@ fn partial(withheld: &Withheld) -> Option<Finding> {
         Withheld::PrivilegesKept { .. } => Reason::PrivilegesKept,
         Withheld::MembershipKept { .. } => Reason::MembershipKept,
         Withheld::ListIsFull { .. } => Reason::ListIsFull,
+        Withheld::Triggering { .. } => Reason::UnsafeEventTrigger,
         Withheld::Busy { .. } => Reason::RelationBusy,
         Withheld::Refused { .. } => Reason::StatementFailed,
         Withheld::Role { .. } | Withheld::Database { .. } | Withheld::DatabaseMissing { .. } => return None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use exec::{Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
+use exec::{Learned, Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use thiserror::Error;
@@ -139,6 +139,7 @@ fn parse(
             client_key: file("tls.key").cloned(),
         },
         passwords,
+        learned: Learned::default(),
     };
     server.check().map_err(|Unusable { part, problem }| bad(secret, key(part), &problem))?;
     Ok(server)

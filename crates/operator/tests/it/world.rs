@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use exec::{Password, PasswordMode, Server, Tls};
+use exec::{Learned, Password, PasswordMode, Server, Tls};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -401,6 +401,7 @@ pub(crate) fn server(postgres: &Postgres) -> Server {
         maintenance: "postgres".parse().expect("a valid name"),
         tls: Tls::default(),
         passwords: PasswordMode::Verifier,
+        learned: Learned::default(),
     }
 }
 

@@ -140,6 +140,9 @@ pub(super) fn obstacle(
     if found.unnameable {
         return Some("with a name that is too long in UTF-8: rename it".to_owned());
     }
+    if let Some(danger) = super::triggers::obstacle(view, &found.event_triggers) {
+        return Some(format!("whose {danger}"));
+    }
     // What a database's owner made is its successor's to run, as far as it is in that database.
     let is_replaced =
         view.desired.leaving.get(role).is_some_and(|it| it.disposition == Disposition::DropIfCreated);

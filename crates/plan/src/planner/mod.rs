@@ -10,6 +10,7 @@ mod relations;
 mod roles;
 mod schemas;
 mod surplus;
+mod triggers;
 mod view;
 
 use std::collections::BTreeSet;
@@ -70,6 +71,7 @@ pub fn plan(desired: &Desired, catalog: &Catalog) -> Plan {
         relations::push_relations(&view, contents, &mut plan);
         relations::push_columns(&view, contents, &mut plan);
         defaults::push_defaults(&view, contents, &mut plan);
+        triggers::withhold_triggering(&view, contents, &mut plan);
     }
     withhold_refused(desired, &mut plan);
     plan.actions.sort_by(|a, b| position(a).cmp(&position(b)));

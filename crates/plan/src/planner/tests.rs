@@ -2,6 +2,7 @@
 
 mod limits;
 mod surplus;
+mod triggers;
 
 use std::collections::BTreeSet;
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::privileges::give_with_options;
 use super::simulate;
 use crate::{
-    Access, Acl, AclId, AclItem, Action, Catalog, Claim, ColumnGrant, Contents, Desired, Grantee, Ident,
-    Login, Managed, Marker, Membership, Oid, Origin, PasswordState, Privilege, Privileges, Prune,
-    QualifiedName, Relation, RelationGroup, RelationKind, Role, Schema, Schemas, Server, ServerVersion,
-    Verifier,
+    Access, Acl, AclId, AclItem, Action, Catalog, Claim, ColumnGrant, Contents, Desired, EventTrigger,
+    Grantee, Ident, Login, Managed, Marker, Membership, Oid, Origin, PasswordState, Privilege, Privileges,
+    Prune, QualifiedName, Relation, RelationGroup, RelationKind, Role, Schema, Schemas, Server,
+    ServerVersion, TriggerEvent, Verifier,
 };
 
 /// A name.
@@ -267,6 +267,22 @@ impl Builder {
         let is_it = |group: &mut RelationGroup| group.schema == schema && group.names == [ident(name)];
         let moved: Vec<_> = contents.relations.extract_if(.., is_it).collect();
         contents.extensions.extend(moved);
+        self
+    }
+
+    /// Adds an event trigger of this owner that calls a function of another, at commands with these tags (none: all).
+    #[must_use]
+    #[track_caller]
+    pub fn event_trigger(mut self, owner: &str, function_owner: &str, tags: &[&str]) -> Self {
+        let trigger = EventTrigger {
+            name: "watch".to_owned(),
+            owner: self.oid(owner),
+            event: TriggerEvent::Command,
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            function: "public.note".to_owned(),
+            function_owner: self.oid(function_owner),
+        };
+        self.contents().event_triggers.push(trigger);
         self
     }
 

@@ -253,6 +253,10 @@ fn reassign(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident, t
         found.item.grantee = moved(found.item.grantee, before, after);
     }
     contents.owners.remove(&before);
+    for trigger in &mut contents.event_triggers {
+        trigger.owner = moved(trigger.owner, before, after);
+        trigger.function_owner = moved(trigger.function_owner, before, after);
+    }
 }
 
 fn drop_owned(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident) {

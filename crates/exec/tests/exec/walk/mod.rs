@@ -173,6 +173,7 @@ fn check_withheld(world: &World, plan: &Plan) -> Result<(), String> {
         | Withheld::Refused { .. }
         | Withheld::ListIsFull { .. }
         | Withheld::Busy { .. }
+        | Withheld::Triggering { .. }
         | Withheld::MembershipKept { .. }
         | Withheld::CannotLeave { .. } => false,
     };
