@@ -336,8 +336,8 @@ pub struct Dependencies {
     pub routine_schemas: BTreeSet<Ident>,
     /// Its views without `security_invoker`: they would read with the heir's rights.
     pub definer_views: Vec<Relation>,
-    /// Its tables with rules, or with indexes or statistics on expressions that call a tenant's functions: these run
-    /// with the rights of the table's owner whenever somebody writes to it, or autovacuum analyzes it.
+    /// Its relations that run a tenant's functions with the rights of their owner: by rules, when somebody writes; by
+    /// indexes, statistics and materialized views, whenever they are maintained; by what follows from a foreign key.
     pub armed_relations: Vec<Relation>,
     /// Its views and materialized views over something that it may not read, or of which it may not read every row.
     /// With the heir's rights they would.

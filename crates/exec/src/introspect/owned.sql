@@ -46,16 +46,56 @@ foreign_code AS MATERIALIZED (
       WHERE d.classid = f.classid AND d.objid = f.oid AND d.deptype = 'e'
     )
 ),
--- What runs when anyone writes to a table of the role, or whenever it is analyzed, with the rights of its owner.
+-- Tables whose triggers, checks and defaults run such code when a row is written.
+coded AS MATERIALIZED (
+  SELECT w.relation
+  FROM (
+    SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass::pg_catalog.oid AS classid, t.oid, t.tgrelid AS relation
+    FROM pg_catalog.pg_trigger t
+    WHERE NOT t.tgisinternal
+    UNION ALL
+    SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass::pg_catalog.oid, k.oid, k.conrelid
+    FROM pg_catalog.pg_constraint k
+    WHERE k.contype = 'c' AND k.conrelid <> 0
+    UNION ALL
+    SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass::pg_catalog.oid, a.oid, a.adrelid
+    FROM pg_catalog.pg_attrdef a
+  ) w
+  JOIN pg_catalog.pg_depend d ON d.classid = w.classid AND d.objid = w.oid
+  JOIN foreign_code f ON f.classid = d.refclassid AND f.oid = d.refobjid
+),
+-- Tables at both ends of a foreign key between columns of different types, one of which is somebody's own: rows that
+-- refer to each other are compared by the owner of those that are looked for, and a cast may call a function.
+converted AS MATERIALIZED (
+  SELECT r.relation
+  FROM pg_catalog.pg_constraint k
+  CROSS JOIN ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey)) AS u (referring, referred)
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.referring
+  JOIN pg_catalog.pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = u.referred
+  CROSS JOIN LATERAL (VALUES (k.conrelid), (k.confrelid)) r (relation)
+  WHERE k.contype = 'f'
+    AND a.atttypid <> b.atttypid
+    AND (a.atttypid >= 16384 OR b.atttypid >= 16384)
+),
+-- What runs with the rights of its owner: when anyone writes to it, or to what its foreign keys refer to, or refers to
+-- it, or whenever it is analyzed.
 armed AS MATERIALIZED (
   SELECT n.nspname AS schema, c.relname AS name, c.relkind AS kind
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid
-    AND c.relkind IN ('r', 'p', 'f', 'm')
+    AND c.relkind IN ('r', 'p', 'f', 'm', 'v')
     AND c.relpersistence <> 't'
     AND (
-      c.relkind <> 'm' AND EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid)
+      -- All rules but the one that makes a view.
+      EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type <> '1')
+      OR c.relkind = 'm' AND EXISTS (
+        SELECT FROM pg_catalog.pg_rewrite w
+        JOIN pg_catalog.pg_depend d
+          ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+        JOIN foreign_code f ON f.classid = d.refclassid AND f.oid = d.refobjid
+        WHERE w.ev_class = c.oid
+      )
       OR EXISTS (
         SELECT FROM pg_catalog.pg_index i
         JOIN pg_catalog.pg_depend d
@@ -77,6 +117,38 @@ armed AS MATERIALIZED (
         JOIN foreign_code f ON f.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND f.oid = t.oid
         WHERE a.attrelid = c.oid AND NOT a.attisdropped
           AND EXISTS (SELECT FROM pg_catalog.pg_range r WHERE r.rngsubdiff >= 16384)
+      )
+      -- What follows from a change of the rows that it refers to, its owner does; of partitions, which have owners of
+      -- their own, whoever owns the whole. Changes that are replicated, the owner makes too (16 and later).
+      OR EXISTS (
+        SELECT FROM pg_catalog.pg_constraint k
+        WHERE k.conrelid = c.oid AND k.contype = 'f'
+          AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
+          AND (
+            c.relkind = 'p'
+            OR c.oid IN (SELECT coded.relation FROM coded)
+            OR EXISTS (
+              SELECT FROM pg_catalog.pg_attribute a
+              JOIN foreign_code f ON f.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND f.oid = a.atttypid
+              WHERE a.attrelid = c.oid AND NOT a.attisdropped
+            )
+          )
+      )
+      OR EXISTS (
+        SELECT FROM pg_catalog.pg_trigger t
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')
+      )
+      -- Whoever may refer to it can make such a foreign key later.
+      OR c.oid IN (SELECT converted.relation FROM converted)
+      OR EXISTS (
+        SELECT FROM pg_catalog.aclexplode(c.relacl) a
+        WHERE a.privilege_type = 'REFERENCES' AND a.grantee <> c.relowner
+      )
+      OR EXISTS (
+        SELECT FROM pg_catalog.pg_attribute t
+        CROSS JOIN pg_catalog.aclexplode(t.attacl) a
+        WHERE t.attrelid = c.oid AND NOT t.attisdropped
+          AND a.privilege_type = 'REFERENCES' AND a.grantee <> c.relowner
       )
     )
 )

@@ -1,6 +1,6 @@
 //! What tenants do on purpose.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use plan::{Action, testing::ident};
 use testbed::{postgres::run, unique};
@@ -114,9 +114,9 @@ async fn an_owner_cannot_keep_a_leaving_role_by_holding_the_database() {
     }
 }
 
-/// What a user leaves behind that runs as the owner of its table, with a part of its name.
-const ARMED: [&str; 4] = [
-    "CREATE TABLE shop.armed (n int); CREATE RULE r AS ON INSERT TO shop.armed DO ALSO DELETE FROM shop.stock",
+/// What a user leaves behind that runs as its owner.
+const ARMED: [&str; 12] = [
+    "CREATE TABLE shop.armed (n int); CREATE RULE r AS ON INSERT TO shop.armed DO ALSO DELETE FROM store.stock",
     "CREATE TABLE shop.armed (n int); \
      CREATE FUNCTION shop.f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'; \
      CREATE INDEX ON shop.armed (shop.f(n))",
@@ -125,37 +125,75 @@ const ARMED: [&str; 4] = [
      CREATE INDEX ON shop.armed (n) WHERE shop.g(n)",
     "CREATE FUNCTION shop.d(float8, float8) RETURNS float8 IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'; \
      CREATE TYPE shop.r AS RANGE (SUBTYPE = float8, SUBTYPE_DIFF = shop.d); CREATE TABLE shop.armed (n shop.r)",
+    "CREATE VIEW shop.armed AS SELECT 1 AS n; CREATE RULE r AS ON INSERT TO shop.armed DO INSTEAD DELETE FROM store.stock",
+    "CREATE FUNCTION shop.m() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'; \
+     CREATE MATERIALIZED VIEW shop.armed AS SELECT shop.m()",
+    "CREATE TABLE shop.keys (n int PRIMARY KEY); \
+     CREATE TABLE shop.armed (n int REFERENCES shop.keys ON DELETE CASCADE); \
+     CREATE FUNCTION shop.t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'; \
+     CREATE TRIGGER t BEFORE DELETE ON shop.armed FOR EACH ROW EXECUTE FUNCTION shop.t()",
+    "CREATE TABLE shop.keys (n int PRIMARY KEY); \
+     CREATE FUNCTION shop.c(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RETURN true; END'; \
+     CREATE TABLE shop.armed (n int CHECK (shop.c(n)) REFERENCES shop.keys ON DELETE SET NULL)",
+    "CREATE TABLE shop.keys (n int PRIMARY KEY); \
+     CREATE FUNCTION shop.d() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'; \
+     CREATE TABLE shop.armed (n int DEFAULT shop.d() REFERENCES shop.keys ON UPDATE SET DEFAULT)",
+    "CREATE TABLE shop.keys (n int PRIMARY KEY); \
+     CREATE TABLE shop.armed (n int REFERENCES shop.keys ON UPDATE CASCADE) PARTITION BY LIST (n)",
+    "CREATE TABLE shop.armed (n int); \
+     CREATE FUNCTION shop.t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'; \
+     CREATE TRIGGER t BEFORE DELETE ON shop.armed FOR EACH ROW EXECUTE FUNCTION shop.t(); \
+     ALTER TABLE shop.armed ENABLE ALWAYS TRIGGER t",
+    "CREATE TABLE shop.armed (n int PRIMARY KEY); GRANT REFERENCES (n) ON shop.armed TO PUBLIC",
 ];
 
+/// What is no danger: it calls PostgreSQL's own functions only, or runs with the rights of whoever writes.
+const FINE: &str = "CREATE TABLE store.fine (n text, e timestamptz); CREATE INDEX ON store.fine (lower(n)); \
+                    CREATE INDEX ON store.fine (e) WHERE n <> ''; CREATE TABLE store.key (n int PRIMARY KEY); \
+                    CREATE TABLE store.chained (n int DEFAULT 1 CHECK (n > 0) REFERENCES store.key ON DELETE CASCADE); \
+                    CREATE FUNCTION store.free() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+                    CREATE TRIGGER t BEFORE INSERT ON store.fine FOR EACH ROW EXECUTE FUNCTION store.free()";
+
 #[tokio::test]
-async fn what_runs_when_a_table_is_used_or_analyzed_is_given_to_nobody() {
-    for major in [13, 18] {
-        for made in ARMED {
-            let place = place(major, Admin::Superuser).await;
-            let mut desired = place.desired();
-            place.converge(&desired).await;
-            place.sql_as(&place.owner, "CREATE SCHEMA shop; CREATE TABLE shop.stock (n int)").await.unwrap();
-            place.converge(&desired).await;
-            // What calls PostgreSQL's own functions only is no danger.
-            let fine = "CREATE TABLE shop.fine (n text, e timestamptz); CREATE INDEX ON shop.fine (lower(n)); \
-                        CREATE INDEX ON shop.fine (e) WHERE n <> ''";
-            place.sql_as(&place.writer, format!("{fine}; {made}")).await.unwrap();
-            leave(&mut desired, &place.writer);
-            let mut sessions = place.sessions();
-            let said = rounds(&mut sessions, &desired).await.unwrap().withheld;
-            sessions.close().await;
-            let said: String = said.iter().map(ToString::to_string).collect();
-            assert!(said.contains(r#""shop"."armed""#), "{said}, {made} on {}", place.postgres);
-            let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'armed'";
-            assert_eq!(place.ask(owner).await.as_deref(), Some(place.writer.as_str()));
-            let login =
-                format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{}'", place.writer.as_str());
-            assert_eq!(place.ask(login).await.as_deref(), Some("f"), "it is shut out all the same");
-            place.sql("DROP TABLE shop.armed").await;
-            assert_eq!(place.converge(&desired).await.role(&place.writer), None);
-            let owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'fine'";
-            assert_eq!(place.ask(owner).await.as_deref(), Some(place.owner.as_str()));
+async fn what_runs_as_its_owner_when_others_use_or_maintain_it_is_given_to_nobody() {
+    for major in 13..=18 {
+        let place = place(major, Admin::Superuser).await;
+        let mut desired = place.desired();
+        place.converge(&desired).await;
+        let schema = |number: usize| format!("CREATE SCHEMA shop{number}");
+        let schemas: Vec<_> = (0..ARMED.len()).map(schema).collect();
+        let stock = "CREATE SCHEMA store; CREATE TABLE store.stock (n int)";
+        place.sql_as(&place.owner, format!("{stock}; {}", schemas.join("; "))).await.unwrap();
+        place.converge(&desired).await;
+        place.sql_as(&place.writer, FINE).await.unwrap();
+        for (number, made) in ARMED.iter().enumerate() {
+            place.sql_as(&place.writer, made.replace("shop.", &format!("shop{number}."))).await.unwrap();
         }
+        leave(&mut desired, &place.writer);
+        let mut sessions = place.sessions();
+        let said = rounds(&mut sessions, &desired).await.unwrap().withheld;
+        let catalog = sessions.read(&desired).await.unwrap();
+        sessions.close().await;
+        let said: String = said.iter().map(ToString::to_string).collect();
+        assert!(said.contains(r#""shop0"."armed""#), "{said} on {}", place.postgres);
+        let writer = catalog.role_oid(&place.writer).unwrap();
+        let armed = catalog.dependencies[&writer][&place.database].armed_relations.iter();
+        let found: BTreeSet<_> = armed.map(ToString::to_string).collect();
+        let wanted = (0..ARMED.len()).map(|number| format!(r#""shop{number}"."armed""#)).collect();
+        assert_eq!(found, wanted, "on {}", place.postgres);
+        let owners = "SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ',') FROM pg_class \
+                      WHERE relname IN ('armed', 'fine')";
+        assert_eq!(place.ask(owners).await.as_deref(), Some(place.writer.as_str()), "a departure is whole");
+        let login = format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{}'", place.writer.as_str());
+        assert_eq!(place.ask(login).await.as_deref(), Some("f"), "it is shut out all the same");
+        for (number, made) in ARMED.iter().enumerate() {
+            let kinds = ["MATERIALIZED VIEW", "VIEW"];
+            let is_it = |kind: &&&str| made.contains(&format!("CREATE {kind} shop.armed"));
+            let kind = kinds.iter().find(is_it).unwrap_or(&"TABLE");
+            place.sql(format!("DROP {kind} shop{number}.armed")).await;
+        }
+        assert_eq!(place.converge(&desired).await.role(&place.writer), None);
+        assert_eq!(place.ask(owners).await.as_deref(), Some(place.owner.as_str()));
     }
 }
 

@@ -150,7 +150,8 @@ pub(super) fn obstacle(
         found.armed_relations.first().filter(|_| !is_replaced || *database != view.desired.database)
     {
         return Some(format!(
-            "{armed}, whose rules, indexes or statistics would run functions with the new owner's rights: drop those"
+            "{armed}, where others could run functions with the new owner's rights: drop its rules, the triggers behind \
+             its cascading foreign keys, and indexes and statistics that call functions; revoke REFERENCES on it"
         ));
     }
     // From 15 on a view can be made to run with the rights of its caller, a materialized view never.
