@@ -4,4 +4,5 @@
 //! the canaries sing where a session has no protection is shown by the tests of the crate itself (`src/canary.rs`).
 
 mod event_triggers;
+mod life;
 mod nest;
