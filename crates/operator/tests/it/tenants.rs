@@ -57,3 +57,35 @@ async fn the_right_to_pass_privileges_on_is_taken_back_with_what_was_passed_on()
     may(&mut app.session(&reader).await, &format!("GRANT SELECT ON public.orders TO {other}")).await;
     may_not(&mut app.session(&other).await, "SELECT * FROM public.orders").await;
 }
+
+#[tokio::test]
+async fn what_would_run_a_tenants_function_as_the_operator_waits_and_is_reported_once() {
+    let world = World::on(16).await;
+    let app = App::provision(&world).await;
+    app.sql_as_owner(
+        "CREATE TABLE public.orders AS SELECT 1 AS id; CREATE FUNCTION public.note() RETURNS event_trigger \
+         LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'ran as %', session_user; END $$",
+    )
+    .await;
+    let gone = app.user(", access: read").await;
+    app.sql("CREATE EVENT TRIGGER watch ON ddl_command_start EXECUTE FUNCTION public.note()").await;
+    let reader = app.user(", access: read").await;
+    let found = world.condition("pguser", &reader, ("Withheld", "True", "UnsafeEventTrigger")).await;
+    let said = found.data["status"]["conditions"].to_string();
+    assert!(said.contains("watch") && said.contains(&app.owner), "{said}");
+    // Its credentials work, and the login of another is closed.
+    world.ready("pguser", &reader).await;
+    may_not(&mut app.session(&reader).await, "SELECT * FROM public.orders").await;
+    world.delete("pguser", &gone).await;
+    world.condition("pguser", &gone, ("Ready", "False", "Deleting")).await;
+    let closed = format!("SELECT rolname FROM pg_roles WHERE NOT rolcanlogin AND rolname = '{gone}'");
+    assert_eq!(world.value("postgres", &closed).await.as_ref(), Some(&gone));
+    world.checks(&app.name, 1).await;
+    let before = world.writes();
+    world.checks(&app.name, 3).await;
+    assert_eq!(world.writes(), before, "it is said once");
+    app.sql("ALTER EVENT TRIGGER watch DISABLE").await;
+    world.condition("pguser", &reader, ("Withheld", "False", "NothingWithheld")).await;
+    may(&mut app.session(&reader).await, "SELECT * FROM public.orders").await;
+    world.gone("pguser", &gone).await;
+}

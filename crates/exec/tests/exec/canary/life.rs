@@ -94,7 +94,8 @@ async fn maintenance(nest: &Nest) {
     nest.make_maintenance().await;
     let database = &nest.place.server.maintenance;
     nest.sql_in(database, format!("SET ROLE squatter; {SHADOWS}")).await;
-    nest.sql_in(database, SETTINGS.replace(":database", &database.to_string())).await;
+    let settings = SETTINGS.replace(":database", &database.to_string()).replace(":owner", "squatter");
+    nest.sql_in(database, settings).await;
 }
 
 /// Owner and writer fill the database with tricks.

@@ -1,5 +1,7 @@
 -- What the owner of a database may set for every session in it, as far as it leaves sessions of tests usable.
 ALTER DATABASE :database SET search_path = pg_temp, public, pg_catalog;
+-- Ignored: whoever logs in stays who it is.
+ALTER DATABASE :database SET session_authorization = :owner;
 ALTER DATABASE :database SET default_transaction_isolation = 'serializable';
 ALTER DATABASE :database SET default_transaction_deferrable = on;
 ALTER DATABASE :database SET row_security = off;
