@@ -339,6 +339,10 @@ pub struct Dependencies {
     /// Its relations that run a tenant's functions with the rights of their owner: by rules, when somebody writes; by
     /// indexes, statistics and materialized views, whenever they are maintained; by what follows from a foreign key.
     pub armed_relations: Vec<Relation>,
+    /// Its tables that others may refer to or put triggers on, and so run functions with the rights of their owner.
+    pub lent_relations: Vec<Relation>,
+    /// Its subscriptions, as they stand in SQL: what they receive is written with the rights of their owner.
+    pub subscriptions: Vec<String>,
     /// Its views and materialized views over something that it may not read, or of which it may not read every row.
     /// With the heir's rights they would.
     pub overreaching_views: Vec<Relation>,

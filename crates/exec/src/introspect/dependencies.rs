@@ -128,6 +128,7 @@ pub(super) fn fill(found: &mut Dependencies, reply: &OwnedReply) -> BTreeMap<Oid
     let routines = reply.definer_routines.iter().flatten().map(routine);
     let views = reply.definer_views.iter().flatten().map(view);
     let armed = reply.armed_relations.iter().flatten().map(view);
+    let lent = reply.lent_relations.iter().flatten().map(view);
     let overreaching = reply.overreaching_views.iter().flatten().map(view);
     let exposed = reply
         .exposed_views
@@ -138,6 +139,7 @@ pub(super) fn fill(found: &mut Dependencies, reply: &OwnedReply) -> BTreeMap<Oid
         take(routines, &mut found.definer_routines),
         take(views, &mut found.definer_views),
         take(armed, &mut found.armed_relations),
+        take(lent, &mut found.lent_relations),
         take(overreaching, &mut found.overreaching_views),
         take(exposed, &mut found.exposed),
     ]
@@ -146,8 +148,10 @@ pub(super) fn fill(found: &mut Dependencies, reply: &OwnedReply) -> BTreeMap<Oid
     found.definer_routines.sort_unstable();
     found.definer_views.sort_unstable();
     found.armed_relations.sort_unstable();
+    found.lent_relations.sort_unstable();
     found.overreaching_views.sort_unstable();
     found.exposed.sort_unstable();
+    found.subscriptions = reply.subscriptions.clone().unwrap_or_default();
     found.event_triggers = event_triggers(reply.event_triggers.as_ref());
     roles(reply.roles.as_ref())
 }

@@ -138,11 +138,21 @@ armed AS MATERIALIZED (
         SELECT FROM pg_catalog.pg_trigger t
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')
       )
-      -- Whoever may refer to it can make such a foreign key later.
       OR c.oid IN (SELECT converted.relation FROM converted)
-      OR EXISTS (
+    )
+),
+-- Tables that others may make such foreign keys to, or put such triggers on, later.
+lent AS MATERIALIZED (
+  SELECT n.nspname AS schema, c.relname AS name, c.relkind AS kind
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid
+    AND c.relkind IN ('r', 'p', 'f')
+    AND c.relpersistence <> 't'
+    AND (
+      EXISTS (
         SELECT FROM pg_catalog.aclexplode(c.relacl) a
-        WHERE a.privilege_type = 'REFERENCES' AND a.grantee <> c.relowner
+        WHERE a.privilege_type IN ('REFERENCES', 'TRIGGER') AND a.grantee <> c.relowner
       )
       OR EXISTS (
         SELECT FROM pg_catalog.pg_attribute t
@@ -153,8 +163,17 @@ armed AS MATERIALIZED (
     )
 )
 SELECT pg_catalog.json_build_object(
+  'lent_relations', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(l.schema, l.name, l.kind)) FROM lent l
+  ),
   'armed_relations', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.schema, a.name, a.kind)) FROM armed a
+  ),
+  'subscriptions', (
+    SELECT pg_catalog.json_agg(pg_catalog.quote_ident(s.subname) ORDER BY s.subname)
+    FROM pg_catalog.pg_subscription s
+    WHERE s.subowner = $1::pg_catalog.int8::pg_catalog.oid
+      AND s.subdbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
   ),
   'definer_routines', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.schema, r.name, r.arguments))

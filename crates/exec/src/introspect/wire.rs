@@ -34,9 +34,11 @@ pub(super) struct ContentsReply {
 #[derive(Deserialize)]
 pub(super) struct OwnedReply {
     pub(super) definer_routines: Option<Vec<RoutineRow>>,
+    pub(super) subscriptions: Option<Vec<String>>,
     pub(super) routine_schemas: Option<Vec<String>>,
     pub(super) definer_views: Option<Vec<ViewRow>>,
     pub(super) armed_relations: Option<Vec<ViewRow>>,
+    pub(super) lent_relations: Option<Vec<ViewRow>>,
     pub(super) overreaching_views: Option<Vec<ViewRow>>,
     pub(super) exposed_views: Option<Vec<(ViewRow, u32)>>,
     pub(super) event_triggers: Option<Vec<EventTriggerRow>>,

@@ -144,7 +144,7 @@ const ARMED: [&str; 12] = [
      CREATE FUNCTION shop.t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'; \
      CREATE TRIGGER t BEFORE DELETE ON shop.armed FOR EACH ROW EXECUTE FUNCTION shop.t(); \
      ALTER TABLE shop.armed ENABLE ALWAYS TRIGGER t",
-    "CREATE TABLE shop.armed (n int PRIMARY KEY); GRANT REFERENCES (n) ON shop.armed TO PUBLIC",
+    "CREATE DOMAIN shop.own AS int; CREATE TABLE shop.armed (n int PRIMARY KEY, m shop.own REFERENCES shop.armed)",
 ];
 
 /// What is no danger: it calls PostgreSQL's own functions only, or runs with the rights of whoever writes.
@@ -198,6 +198,37 @@ async fn what_runs_as_its_owner_when_others_use_or_maintain_it_is_given_to_nobod
 }
 
 #[tokio::test]
+async fn a_subscription_is_given_to_nobody_who_may_write_more() {
+    for major in [16, 18] {
+        let place = place(major, Admin::Superuser).await;
+        let mut desired = place.desired();
+        place.converge(&desired).await;
+        let (writer, database) = (&place.writer, &place.database);
+        place
+            .sql(format!(
+                "GRANT pg_create_subscription TO {writer}; GRANT CREATE ON DATABASE {database} TO {writer}"
+            ))
+            .await;
+        let made = "CREATE SUBSCRIPTION stream CONNECTION 'host=127.0.0.1 port=1 password=x' PUBLICATION p \
+                    WITH (connect = false)";
+        place.sql_as(writer, made).await.unwrap();
+        leave(&mut desired, writer);
+        let mut sessions = place.sessions();
+        let said = rounds(&mut sessions, &desired).await.unwrap().withheld;
+        sessions.close().await;
+        assert!(
+            said.iter().any(|one| one.to_string().contains("subscription stream")),
+            "{said:?} on {major}"
+        );
+        let owner = "SELECT subowner::regrole::text FROM pg_subscription WHERE subname = 'stream'";
+        assert_eq!(place.ask(owner).await.as_deref(), Some(writer.as_str()));
+        place.sql("ALTER SUBSCRIPTION stream SET (slot_name = NONE)").await;
+        place.sql("DROP SUBSCRIPTION stream").await;
+        assert_eq!(place.converge(&desired).await.role(writer), None);
+    }
+}
+
+#[tokio::test]
 async fn nothing_that_runs_by_itself_is_left_to_a_superuser() {
     // Up to 14 everyone may create in the maintenance database.
     let place = place(13, Admin::Superuser).await;
@@ -222,6 +253,42 @@ async fn nothing_that_runs_by_itself_is_left_to_a_superuser() {
     let password = place.secrets.0[&place.writer].expose();
     let mut thief = place.postgres.connect("postgres", place.writer.as_str(), password).await.unwrap();
     run(&mut thief, format!("INSERT INTO public.{table} VALUES (1)")).await.unwrap_err();
+    sql(place.postgres, "postgres", format!("DROP TABLE public.{table}")).await;
+    assert_eq!(place.converge(&desired).await.role(&place.reader), None);
+}
+
+#[tokio::test]
+async fn a_table_that_others_may_refer_to_is_not_left_to_a_superuser() {
+    let place = place(13, Admin::Superuser).await;
+    let mut desired = place.desired();
+    place.converge(&desired).await;
+    let table = unique("lent");
+    let connect = async |role| {
+        let password = place.secrets.0[role].expose();
+        place.postgres.connect("postgres", role.as_str(), password).await.unwrap()
+    };
+    let made = format!(
+        "CREATE TABLE public.{table} (n int PRIMARY KEY); INSERT INTO public.{table} VALUES (1); \
+         GRANT REFERENCES (n) ON public.{table} TO {}",
+        place.writer
+    );
+    run(&mut connect(&place.reader).await, made).await.unwrap();
+    leave(&mut desired, &place.reader);
+    let mut sessions = place.sessions();
+    let said = rounds(&mut sessions, &desired).await.unwrap().withheld;
+    sessions.close().await;
+    assert!(said.iter().any(|one| one.to_string().contains(&table)), "{said:?}");
+    // It runs as the owner of the table that it refers to.
+    let trap = format!(
+        "CREATE TYPE public.{table}_type AS (n int); \
+         CREATE FUNCTION public.{table}_cast(public.{table}_type) RETURNS int LANGUAGE plpgsql AS \
+           $$ BEGIN RAISE EXCEPTION 'ran as %', current_user; END $$; \
+         CREATE CAST (public.{table}_type AS int) WITH FUNCTION public.{table}_cast(public.{table}_type) AS IMPLICIT; \
+         CREATE TABLE public.{table}_trap (n public.{table}_type REFERENCES public.{table}); \
+         INSERT INTO public.{table}_trap VALUES (ROW(1))"
+    );
+    let ran = run(&mut connect(&place.writer).await, trap).await.unwrap_err().to_string();
+    assert!(ran.contains(&format!("ran as {}", place.reader.as_str())), "{ran}");
     sql(place.postgres, "postgres", format!("DROP TABLE public.{table}")).await;
     assert_eq!(place.converge(&desired).await.role(&place.reader), None);
 }

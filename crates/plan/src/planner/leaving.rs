@@ -146,12 +146,17 @@ pub(super) fn obstacle(
     // What a database's owner made is its successor's to run, as far as it is in that database.
     let is_replaced =
         view.desired.leaving.get(role).is_some_and(|it| it.disposition == Disposition::DropIfCreated);
-    if let Some(armed) =
-        found.armed_relations.first().filter(|_| !is_replaced || *database != view.desired.database)
+    if let Some(working) =
+        works_as_owner(found).filter(|_| !is_replaced || *database != view.desired.database)
+    {
+        return Some(working);
+    }
+    if let Some(lent) =
+        found.lent_relations.first().filter(|_| is_powerful(view, heir(view, database, found)))
     {
         return Some(format!(
-            "{armed}, where others could run functions with the new owner's rights: drop its rules, the triggers behind \
-             its cascading foreign keys, and indexes and statistics that call functions; revoke REFERENCES on it"
+            "{lent}, on which others have REFERENCES or TRIGGER, and so could run functions with the new owner's rights: \
+             revoke these, or drop it"
         ));
     }
     // From 15 on a view can be made to run with the rights of its caller, a materialized view never.
@@ -164,22 +169,47 @@ pub(super) fn obstacle(
     ))
 }
 
+/// Who gets what the role owns in this database.
+fn heir<'a>(view: &View<'a>, database: &Ident, found: &'a Dependencies) -> &'a Ident {
+    match view.database_owner() {
+        Some(owner) if *database == view.desired.database => owner,
+        _ => match &found.database_owner {
+            // One that the catalog does not know is nobody that the plan makes.
+            Some((oid, name))
+                if view.admin_is_superuser()
+                    || view.catalog.roles.contains_key(oid) && view.can_act_as(*oid) =>
+            {
+                name
+            }
+            Some(_) | None => view.name(view.catalog.server.admin),
+        },
+    }
+}
+
+/// Whether what others do in the name of this heir is done with rights that nobody should gain.
+fn is_powerful(view: &View<'_>, heir: &Ident) -> bool {
+    let is_ours = view.logins.contains_key(heir);
+    !is_ours && view.catalog.role(heir).is_none_or(Role::is_elevated)
+}
+
+/// What does something as its owner, whoever that is by then.
+fn works_as_owner(found: &Dependencies) -> Option<String> {
+    if let Some(subscription) = found.subscriptions.first() {
+        return Some(format!(
+            "subscription {subscription}, which would write with the new owner's rights what it receives: drop it"
+        ));
+    }
+    let armed = found.armed_relations.first()?;
+    Some(format!(
+        "{armed}, where others could run functions with the new owner's rights: drop its rules, the triggers behind its \
+         cascading foreign keys, and indexes and statistics that call functions"
+    ))
+}
+
 /// Empties one database of the role: what it owns goes to the database's owner, then its privileges go.
 fn push_departure(view: &View<'_>, role: &Ident, database: &Ident, found: &Dependencies, plan: &mut Plan) {
     if found.owns {
-        let owner = match view.database_owner() {
-            Some(owner) if *database == view.desired.database => owner,
-            _ => match &found.database_owner {
-                // One that the catalog does not know is nobody that the plan makes.
-                Some((oid, name))
-                    if view.admin_is_superuser()
-                        || view.catalog.roles.contains_key(oid) && view.can_act_as(*oid) =>
-                {
-                    name
-                }
-                Some(_) | None => view.name(view.catalog.server.admin),
-            },
-        };
+        let owner = heir(view, database, found);
         push_disarm(view, role, database, found, plan);
         if *database == view.desired.database {
             push_admission(view, role, owner, found, plan);

@@ -233,6 +233,8 @@ fn reassign(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident, t
         found.definer_routines.clear();
         found.definer_views.clear();
         found.armed_relations.clear();
+        found.lent_relations.clear();
+        found.subscriptions.clear();
         found.overreaching_views.clear();
         found.exposed.clear();
     }
