@@ -28,6 +28,7 @@ const QUERIES: [&str; 2] = [
         include_str!("../src/introspect/roles.sql")
     ),
     concat!(
+        "WITH RECURSIVE ",
         include_str!("../src/introspect/event_triggers.sql"),
         include_str!("../src/introspect/contents.sql")
     ),

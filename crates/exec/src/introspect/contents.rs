@@ -17,7 +17,11 @@ use super::{
 };
 use crate::{Error, session::Session};
 
-const QUERY: &str = concat!(include_str!("event_triggers.sql"), include_str!("contents.sql"));
+const QUERY: &str = concat!(
+    "-- What is in a database.\nWITH RECURSIVE\n",
+    include_str!("event_triggers.sql"),
+    include_str!("contents.sql")
+);
 
 /// The part of a catalog that is read in the database itself.
 #[derive(Clone, Debug)]

@@ -15,7 +15,11 @@ use super::{
 use crate::{Error, session::Session};
 
 const DEPENDENCIES: &str = include_str!("dependencies.sql");
-const OWNED: &str = concat!(include_str!("event_triggers.sql"), include_str!("owned.sql"));
+const OWNED: &str = concat!(
+    "-- What a role owns in a database.\nWITH RECURSIVE\n",
+    include_str!("event_triggers.sql"),
+    include_str!("owned.sql")
+);
 
 /// What roles have, and the roles that this names.
 #[derive(Clone, Debug, Default)]

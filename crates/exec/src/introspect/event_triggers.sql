@@ -1,4 +1,3 @@
-WITH RECURSIVE
 -- The event triggers that fire in this session: whose they are, and whose code they run. Where a superuser's session
 -- turned them off (17 and later), there are none.
 event_trigger AS MATERIALIZED (

@@ -273,3 +273,34 @@ fn what_is_left_in_a_database_of_a_stranger_goes_to_who_the_admin_role_can_give_
     assert_eq!(heirs(&builder), [to("admin")]);
     assert_eq!(heirs(&builder.with_role("admin", |role| role.superuser = true)), [to("stranger")]);
 }
+
+#[test]
+fn what_others_may_refer_to_goes_to_no_powerful_heir() {
+    let mut wanted = desired(&["writer readwrite"]);
+    let mut builder = Builder::provisioned(17, &wanted);
+    wanted.grantees.clear();
+    wanted.logins.remove(&ident("writer"));
+    wanted.leaving.insert(ident("writer"), leaving(Disposition::Drop, "writer"));
+    let Target::Tables(lent_relations) = table("public", "lent") else { unreachable!("it is one") };
+    let owner = |name: &str| Some((builder.oid(name), ident(name)));
+    let found = |database_owner| Dependencies {
+        allow_connections: true,
+        owns: true,
+        lent_relations: lent_relations.clone(),
+        database_owner,
+        ..Dependencies::default()
+    };
+    let (here, there) = (found(owner("owner")), found(owner("postgres")));
+    let writer = builder.oid("writer");
+    let databases = builder.catalog.dependencies.entry(writer).or_default();
+    databases.extend([(ident("app"), here), (ident("postgres"), there)]);
+    let found = plan(&wanted, &builder.catalog);
+    let heirs: Vec<_> = found.actions.iter().map(ToString::to_string).collect();
+    assert!(heirs.contains(&r#"REASSIGN OWNED BY "writer" TO "owner""#.to_owned()), "{heirs:#?}");
+    assert!(
+        !heirs.iter().any(|said| said.contains("postgres") || said.starts_with("DROP ROLE")),
+        "{heirs:#?}"
+    );
+    let [withheld] = &found.withheld[..] else { panic!("{:?}", found.withheld) };
+    assert!(withheld.to_string().contains("REFERENCES or TRIGGER"), "{withheld}");
+}
