@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use plan::{Action, Desired, Ident, NewPassword, Plan, QualifiedName, Refused, Site};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     Error, PasswordMode, Sessions,
@@ -15,8 +15,23 @@ use crate::{
 /// The class of our advisory locks, `PGRV`; its object is 0. All operators use the same.
 const LOCK: i32 = 1_346_851_414;
 
+/// How the lock of a transaction is tried, and how it is waited for.
+const TRANSACTION: [&str; 2] =
+    ["SELECT pg_catalog.pg_try_advisory_xact_lock($1, 0)", "SELECT pg_catalog.pg_advisory_xact_lock($1, 0)"];
+
+/// The same for the lock of a session.
+const SESSION: [&str; 2] =
+    ["SELECT pg_catalog.pg_try_advisory_lock($1, 0)", "SELECT pg_catalog.pg_advisory_lock($1, 0)"];
+
+/// How often the lock is tried that nobody has when it is looked who has it.
+const ATTEMPTS: u32 = 3;
+
 /// Gives back whatever the session still holds.
 const UNLOCK: &str = "SELECT pg_catalog.pg_advisory_unlock_all()";
+
+/// For a transaction that changes what all databases share. Each of its statements may wait two seconds for somebody who
+/// has the same row, and meanwhile nobody else can change roles or databases.
+const SHARED: Duration = Duration::from_secs(30);
 
 /// How long ended sessions may take to be gone.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -65,7 +80,10 @@ pub(crate) async fn apply(
             step => {
                 // Where a long run in a database was cut, the last look at it has just been taken.
                 let is_fresh = site != Site::Maintenance && before == Some(site);
-                transaction(sessions, desired, (step, is_fresh)).await?
+                match site {
+                    Site::Maintenance => shared(sessions, desired, step).await?,
+                    Site::Database(_) => transaction(sessions, desired, (step, is_fresh)).await?,
+                }
             }
         };
         match end {
@@ -75,6 +93,12 @@ pub(crate) async fn apply(
         before = Some(site);
     }
     Ok(Applied { done, end: End::Complete })
+}
+
+/// One step on what all databases share, in time or not at all: what was begun is undone with its connection.
+async fn shared(sessions: &mut Sessions<'_>, desired: &Desired, step: &[Action]) -> Result<End, Error> {
+    let work = timeout(SHARED, transaction(sessions, desired, (step, false))).await;
+    work.unwrap_or(Err(Error::Held { seconds: SHARED.as_secs() }))
 }
 
 /// One step on the database that its site stands for, all or nothing.
@@ -143,32 +167,45 @@ async fn work(
     Ok(End::Complete)
 }
 
-/// Begins a transaction and takes the lock that keeps operators from doing the same at the same time. It is a
-/// courtesy among operators: any role can hold it, so that a stranger who does is not waited for.
+/// Begins a transaction and takes the lock.
 async fn begin(sessions: &mut Sessions<'_>, database: &Ident) -> Result<(), Error> {
     let session = sessions.session(database).await?;
     session.settle().await?;
     session.execute("BEGIN").await?;
-    match session.execute(format!("SELECT pg_catalog.pg_advisory_xact_lock({LOCK}, 0)")).await {
-        Err(error) if error.code() == Some(LOCK_NOT_AVAILABLE) => {
-            session.execute("ROLLBACK").await?;
-            go_on_without_lock(sessions, database).await?;
-            sessions.session(database).await?.execute("BEGIN").await
-        }
-        answer => answer,
-    }
+    take_lock(sessions, database, TRANSACTION).await
 }
 
-/// An error if the lock is held by an operator, that is by our own admin role.
-async fn go_on_without_lock(sessions: &mut Sessions<'_>, database: &Ident) -> Result<(), Error> {
-    let admin = sessions.server.user.as_str();
+/// Takes the lock that keeps operators from doing the same at the same time. It is a courtesy among operators: any role
+/// can hold it, so that a stranger who does is not waited for.
+async fn take_lock(
+    sessions: &mut Sessions<'_>,
+    database: &Ident,
+    [attempt, wait]: [&'static str; 2],
+) -> Result<(), Error> {
+    let admin = sessions.server.user.clone();
     let session = sessions.session(database).await?;
-    let query = sqlx::query_scalar::<_, String>(include_str!("introspect/holder.sql")).bind(i64::from(LOCK));
-    let holders = session.scalars(query).await?;
-    if let Some(holder) = holders.iter().find(|holder| *holder == admin) {
-        return Err(Error::Locked { holder: holder.clone() });
+    for _ in 0..ATTEMPTS {
+        if session.scalar(sqlx::query_scalar(attempt).bind(LOCK)).await? {
+            return Ok(());
+        }
+        let query =
+            sqlx::query_scalar::<_, String>(include_str!("introspect/holder.sql")).bind(i64::from(LOCK));
+        let holders = session.scalars(query).await?;
+        if holders.contains(&admin) {
+            let lock = session.scalars::<()>(sqlx::query_scalar(wait).bind(LOCK)).await;
+            return match lock {
+                Err(error) if error.code() == Some(LOCK_NOT_AVAILABLE) => {
+                    Err(Error::Locked { holder: admin })
+                }
+                lock => lock.map(|_| ()),
+            };
+        }
+        if !holders.is_empty() {
+            tracing::warn!(?holders, %database, "the lock of postgres-provisioner is held by a stranger: going on");
+            return Ok(());
+        }
     }
-    tracing::warn!(?holders, %database, "the lock of postgres-provisioner is held by a stranger: going on");
+    tracing::warn!(%database, "the lock of postgres-provisioner is never free: going on");
     Ok(())
 }
 
@@ -231,13 +268,7 @@ async fn alone(sessions: &mut Sessions<'_>, action: &Action) -> Result<End, Erro
     let maintenance = database(sessions, action.site());
     let session = sessions.session(&maintenance).await?;
     session.settle().await?;
-    let lock = session.execute(format!("SELECT pg_catalog.pg_advisory_lock({LOCK}, 0)")).await;
-    match lock {
-        Err(error) if error.code() == Some(LOCK_NOT_AVAILABLE) => {
-            go_on_without_lock(sessions, &maintenance).await?;
-        }
-        lock => lock?,
-    }
+    take_lock(sessions, &maintenance, SESSION).await?;
     let session = sessions.session(&maintenance).await?;
     let result = session.execute_slowly(action.statement()).await;
     if let Ok(()) | Err(Error::Statement { .. }) = result {

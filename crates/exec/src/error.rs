@@ -83,6 +83,26 @@ pub enum Error {
         /// The role that holds it.
         holder: String,
     },
+    /// There is more in the database than we may hold in memory.
+    #[error(
+        "what is to be read of the database has {} kB, more than {} kB: drop schemas, relations or roles that are \
+         not needed, or give many objects the same privileges", .bytes / 1024, .limit / 1024
+    )]
+    TooLarge {
+        /// How much it is.
+        bytes: u64,
+        /// How much it may be.
+        limit: u32,
+    },
+    /// Sessions of others hold up a change of roles and databases.
+    #[error(
+        "changes of roles and databases were not done within {seconds} s and are undone: look in pg_stat_activity \
+         for sessions that keep transactions open on them"
+    )]
+    Held {
+        /// How long it was tried.
+        seconds: u64,
+    },
     /// Something that should not happen.
     #[error("{0}")]
     Bug(String),
@@ -113,6 +133,10 @@ pub enum Class {
     Unsupported,
     /// The server has no connection left.
     TooManyConnections,
+    /// More than we may hold in memory.
+    TooLarge,
+    /// Others hold it up for too long.
+    Slow,
     /// The server refused a statement for good.
     Refused,
     /// Something that should not happen.
@@ -144,6 +168,8 @@ impl Error {
             Self::ReadOnly { .. } => Class::ReadOnly,
             Self::Unsupported(_) => Class::Unsupported,
             Self::Locked { .. } => Class::Transient,
+            Self::TooLarge { .. } => Class::TooLarge,
+            Self::Held { .. } => Class::Slow,
             Self::Bug(_) => Class::Bug,
         }
     }
@@ -158,6 +184,8 @@ impl Error {
             // Somebody uses what is to change hands, or has changed the same row and does not commit: a role can do
             // that to itself, and the owner of a database to that. The others need not wait for it.
             LOCK_NOT_AVAILABLE => Verdict::Moved,
+            // A role can own more than can be locked at once, or than can be changed in time.
+            OUT_OF_MEMORY | CANCELED => Verdict::Moved,
             code if MOVED.contains(&code) => Verdict::Moved,
             _ => match class_of_statement(code, message) {
                 Class::Forbidden | Class::Refused => Verdict::Never,
@@ -171,6 +199,8 @@ impl Error {
                 | Class::TemplateBusy
                 | Class::Unsupported
                 | Class::TooManyConnections
+                | Class::TooLarge
+                | Class::Slow
                 | Class::Bug => Verdict::Later,
             },
         }
@@ -222,6 +252,12 @@ impl Error {
 
 /// The SQLSTATE of a lock that somebody else has.
 pub(crate) const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Also of a table of locks that is full.
+const OUT_OF_MEMORY: &str = "53200";
+
+/// The SQLSTATE of a statement that took longer than it may.
+const CANCELED: &str = "57014";
 
 /// The object went, came or got dependents; somebody changed the same rows, or in another order.
 const MOVED: [&str; 11] =
@@ -332,7 +368,9 @@ mod tests {
         assert_eq!(statement("XX000", "tuple concurrently deleted").verdict(), Verdict::Moved);
         assert_eq!(statement("42501", "").verdict(), Verdict::Never);
         assert_eq!(statement("55P03", "").verdict(), Verdict::Moved);
-        assert_eq!(statement("57014", "").verdict(), Verdict::Later);
+        assert_eq!(statement("57014", "").verdict(), Verdict::Moved);
+        assert_eq!(statement("53200", "out of shared memory").verdict(), Verdict::Moved);
+        assert_eq!(statement("53100", "").verdict(), Verdict::Later);
         assert_eq!(login("42501").verdict(), Verdict::Later);
     }
 }

@@ -107,10 +107,12 @@ pub(crate) async fn who_is_busy(
     database: &Ident,
     step: &[Action],
 ) -> Result<End, Error> {
-    let query = sqlx::query_scalar(include_str!("introspect/busy.sql"));
+    let relations = step.iter().flat_map(Action::relations).map(|relation| &relation.name);
+    let (schemas, names): (Vec<_>, Vec<_>) =
+        relations.clone().map(|name| (name.schema.as_str(), name.name.as_str())).unzip();
+    let query = sqlx::query_scalar(include_str!("introspect/busy.sql")).bind(schemas).bind(names);
     let found = sessions.session(database).await?.scalars::<Json<(String, String)>>(query).await?;
     let found: BTreeSet<_> = found.into_iter().map(|Json(name)| name).collect();
-    let relations = step.iter().flat_map(Action::relations).map(|relation| &relation.name);
     let is_busy = |name: &&QualifiedName| {
         found.contains(&(name.schema.as_str().to_owned(), name.name.as_str().to_owned()))
     };

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use plan::Ident;
+use serde::de::DeserializeOwned;
 use sqlx::{
     Connection as _, FromRow, PgConnection, Postgres,
     postgres::{PgArguments, PgRow},
-    query::QueryScalar,
+    query::{QueryAs, QueryScalar},
     types::Json,
 };
 use tokio::time::timeout;
@@ -84,6 +85,22 @@ impl Session {
         T: Send + Unpin,
     {
         self.within(STATEMENT, async |connection| query.persistent(false).fetch_one(connection).await).await
+    }
+
+    /// The document that a bounded query gives, if it is no longer than `limit` bytes.
+    pub(crate) async fn document<T>(
+        &mut self,
+        limit: u32,
+        query: QueryAs<'_, Postgres, (i64, Option<Json<T>>), PgArguments>,
+    ) -> Result<T, Error>
+    where
+        T: DeserializeOwned + Send + Unpin + 'static,
+    {
+        let query = query.bind(i64::from(limit)).persistent(false);
+        match self.within(STATEMENT, async |connection| query.fetch_one(connection).await).await? {
+            (_, Some(Json(document))) => Ok(document),
+            (bytes, None) => Err(Error::TooLarge { bytes: bytes.unsigned_abs(), limit }),
+        }
     }
 
     /// All rows of a query with one column.

@@ -10,11 +10,17 @@ use crate::{
     session::Session,
 };
 
+/// The longest document that is read unless somebody says otherwise: what is made of it takes up to fifteen times as
+/// much memory.
+const LIMIT: u32 = 4 << 20;
+
 /// At most one connection per database, opened on demand and reused for reading and applying. Dropping it closes
 /// them, and with them every lock and transaction.
 pub struct Sessions<'a> {
     pub(crate) server: &'a Server,
     verify: &'a dyn Verify,
+    /// How many bytes a reading may have.
+    limit: u32,
     open: BTreeMap<Ident, Session>,
     /// What was read last.
     pub(crate) parts: Option<Parts>,
@@ -27,7 +33,21 @@ pub struct Sessions<'a> {
 impl<'a> Sessions<'a> {
     /// No connection yet.
     pub fn new(server: &'a Server, verify: &'a dyn Verify) -> Self {
-        Self { server, verify, open: BTreeMap::new(), parts: None, set: BTreeSet::new(), moved: Vec::new() }
+        Self {
+            server,
+            verify,
+            limit: LIMIT,
+            open: BTreeMap::new(),
+            parts: None,
+            set: BTreeSet::new(),
+            moved: Vec::new(),
+        }
+    }
+
+    /// Reads documents of up to so many bytes; a longer one is [`Error::TooLarge`].
+    #[must_use]
+    pub fn with_limit(self, bytes: u32) -> Self {
+        Self { limit: bytes, ..self }
     }
 
     /// Reads what the server has of `desired`: without leaving roles three statements on one connection, the first
@@ -108,13 +128,15 @@ impl<'a> Sessions<'a> {
 
     pub(crate) async fn shared(&mut self, desired: &Desired, database: &Ident) -> Result<Shared, Error> {
         let (verify, set) = (self.verify, self.set.clone());
+        let limit = self.limit;
         let session = self.session(database).await?;
-        introspect::shared(session, desired, Passwords { verify, set: &set }).await
+        introspect::shared(session, desired, (Passwords { verify, set: &set }, limit)).await
     }
 
     pub(crate) async fn inside(&mut self, desired: &Desired) -> Result<Inside, Error> {
+        let limit = self.limit;
         let session = self.session(&desired.database).await?;
-        introspect::contents(session, desired).await
+        introspect::contents(session, desired, limit).await
     }
 
     async fn others(
@@ -133,10 +155,11 @@ impl<'a> Sessions<'a> {
                     continue;
                 }
                 if self.enter(database).await? {
+                    let limit = self.limit;
                     let session = self.session(database).await?;
                     // Event triggers may be turned off only now.
                     session.settle().await?;
-                    known.extend(introspect::owned(session, *role, found).await?);
+                    known.extend(introspect::owned(session, (*role, limit), found).await?);
                 } else {
                     found.allow_connections = false;
                 }
@@ -155,10 +178,11 @@ impl<'a> Sessions<'a> {
     ) -> Result<Others, Error> {
         let mut others = self.dependencies(desired, concerned, database).await?;
         let mut known = BTreeMap::new();
+        let limit = self.limit;
         let session = self.session(database).await?;
         for (role, databases) in &mut others.dependencies {
             if let Some(found) = databases.get_mut(database) {
-                known.extend(introspect::owned(session, *role, found).await?);
+                known.extend(introspect::owned(session, (*role, limit), found).await?);
             }
         }
         others.roles = known;

@@ -2,12 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::{
-    Acl, AclId, ColumnGrant, Contents, DefaultAcl, DefaultObject, Desired, Ident, Membership, Oid,
-    QualifiedName, Relation, RelationGroup, RelationKind, Role, Schema,
-};
-use sqlx::types::Json;
-
 use super::{
     asked, memberships, roles,
     wire::{
@@ -16,11 +10,19 @@ use super::{
     },
 };
 use crate::{Error, session::Session};
+use plan::{
+    Acl, AclId, ColumnGrant, Contents, DefaultAcl, DefaultObject, Desired, Ident, Membership, Oid,
+    QualifiedName, Relation, RelationGroup, RelationKind, Role, Schema,
+};
 
-const QUERY: &str = concat!(
-    "-- What is in a database.\nWITH RECURSIVE\n",
+const QUERY: &str = bounded!(
+    "$2",
+    "
+-- What is in a database.
+WITH RECURSIVE
+",
     include_str!("event_triggers.sql"),
-    include_str!("contents.sql")
+    include_str!("contents.sql"),
 );
 
 /// The part of a catalog that is read in the database itself.
@@ -32,11 +34,10 @@ pub(crate) struct Inside {
 }
 
 /// Reads it.
-pub(crate) async fn contents(session: &mut Session, desired: &Desired) -> Result<Inside, Error> {
+pub(crate) async fn contents(session: &mut Session, desired: &Desired, limit: u32) -> Result<Inside, Error> {
     let asked = asked(desired);
-    let query = sqlx::query_scalar(QUERY).bind(asked.iter().map(Ident::as_str).collect::<Vec<_>>());
-    let Json(reply) = session.scalar(query).await?;
-    decode(reply)
+    let query = sqlx::query_as(QUERY).bind(asked.iter().map(Ident::as_str).collect::<Vec<_>>());
+    decode(session.document(limit, query).await?)
 }
 
 pub(super) fn decode(reply: ContentsReply) -> Result<Inside, Error> {

@@ -15,10 +15,14 @@ use super::{
 use crate::{Error, session::Session};
 
 const DEPENDENCIES: &str = include_str!("dependencies.sql");
-const OWNED: &str = concat!(
-    "-- What a role owns in a database.\nWITH RECURSIVE\n",
+const OWNED: &str = bounded!(
+    "$2",
+    "
+-- What a role owns in a database.
+WITH RECURSIVE
+",
     include_str!("event_triggers.sql"),
-    include_str!("owned.sql")
+    include_str!("owned.sql"),
 );
 
 /// What roles have, and the roles that this names.
@@ -120,11 +124,11 @@ pub(super) fn decode(
 /// this refers to.
 pub(crate) async fn owned(
     session: &mut Session,
-    role: Oid,
+    (role, limit): (Oid, u32),
     found: &mut Dependencies,
 ) -> Result<BTreeMap<Oid, Role>, Error> {
-    let query = sqlx::query_scalar(OWNED).bind(i64::from(role.0));
-    let Json(reply) = session.scalar(query).await?;
+    let query = sqlx::query_as(OWNED).bind(i64::from(role.0));
+    let reply = session.document(limit, query).await?;
     Ok(fill(found, &reply))
 }
 

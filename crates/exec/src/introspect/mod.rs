@@ -1,5 +1,18 @@
 //! Reads catalogs. The queries stand beside, in SQL; what differs per server version is joined here.
 
+/// A query for one JSON document as a query for its length in bytes, and for the document unless that is longer than
+/// the parameter named first: what is in a database is up to its owner, and must not be more than we can hold.
+macro_rules! bounded {
+    ($limit:literal, $($text:expr),+ $(,)?) => {
+        concat!(
+            "SELECT d.bytes, CASE WHEN d.bytes <= ", $limit, " THEN d.document END FROM (SELECT r.document, \
+             pg_catalog.octet_length(r.document::pg_catalog.text)::pg_catalog.int8 AS bytes FROM (",
+            $($text),+,
+            ") AS r (document) OFFSET 0) AS d"
+        )
+    };
+}
+
 mod contents;
 mod dependencies;
 mod known;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{Database, Desired, Ident, Membership, Oid, PasswordState, Role, Server};
-use sqlx::types::Json;
 
 use super::{
     asked, memberships, roles,
@@ -14,12 +13,27 @@ use crate::{Error, Stored, Verify, facts::Facts, session::Session};
 /// The query by what the admin role may read: whether verifiers, then whether the system identifier.
 const QUERIES: [[&str; 2]; 2] = [
     [
-        concat!(include_str!("no_verifiers.sql"), include_str!("no_control.sql"), include_str!("roles.sql")),
-        concat!(include_str!("no_verifiers.sql"), include_str!("control.sql"), include_str!("roles.sql")),
+        bounded!(
+            "$6",
+            include_str!("no_verifiers.sql"),
+            include_str!("no_control.sql"),
+            include_str!("roles.sql")
+        ),
+        bounded!(
+            "$6",
+            include_str!("no_verifiers.sql"),
+            include_str!("control.sql"),
+            include_str!("roles.sql")
+        ),
     ],
     [
-        concat!(include_str!("verifiers.sql"), include_str!("no_control.sql"), include_str!("roles.sql")),
-        concat!(include_str!("verifiers.sql"), include_str!("control.sql"), include_str!("roles.sql")),
+        bounded!(
+            "$6",
+            include_str!("verifiers.sql"),
+            include_str!("no_control.sql"),
+            include_str!("roles.sql")
+        ),
+        bounded!("$6", include_str!("verifiers.sql"), include_str!("control.sql"), include_str!("roles.sql")),
     ],
 ];
 
@@ -46,20 +60,20 @@ pub(crate) struct Passwords<'a> {
 pub(crate) async fn shared(
     session: &mut Session,
     desired: &Desired,
-    passwords: Passwords<'_>,
+    (passwords, limit): (Passwords<'_>, u32),
 ) -> Result<Shared, Error> {
     let asked = asked(desired);
     let leaving: Vec<_> = desired.leaving.keys().map(Ident::as_str).collect();
     let (names, values): (Vec<_>, Vec<_>) = std::mem::take(&mut session.unsent).into_iter().unzip();
     let facts = &session.facts;
     let query = QUERIES[usize::from(facts.reads_verifiers)][usize::from(facts.reads_control)];
-    let query = sqlx::query_scalar(query)
+    let query = sqlx::query_as(query)
         .bind(asked.iter().map(Ident::as_str).collect::<Vec<_>>())
         .bind(desired.database.as_str())
         .bind(leaving)
         .bind(names)
         .bind(values);
-    let Json(reply) = session.scalar(query).await?;
+    let reply = session.document(limit, query).await?;
     decode(&session.facts, desired, asked, (reply, passwords))
 }
 

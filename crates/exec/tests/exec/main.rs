@@ -5,6 +5,7 @@
 extern crate postgres_provisioner_exec as exec;
 
 mod apply;
+mod attacks;
 mod canary;
 mod concurrent;
 mod contents;
