@@ -91,6 +91,10 @@ pub struct RunArgs {
     /// Tells installations apart in the comments on roles and databases [default: the uid of kube-system]
     #[arg(long, global = true, env = "INSTALLATION_ID", value_name = "ID")]
     installation_id: Option<String>,
+    /// How much may be read of one database, in MiB; a pass needs up to fifteen times as much memory
+    #[arg(long, global = true, env = "CATALOG_LIMIT_MIB", value_name = "MIB", default_value_t = 4,
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    catalog_limit_mib: u32,
     /// Port of /healthz and /readyz
     #[arg(long, global = true, env = "HTTP_PORT", value_name = "PORT", default_value_t = 8080)]
     http_port: u16,
@@ -227,6 +231,7 @@ impl RunArgs {
             watch,
             namespace: given(self.pod_namespace),
             installation,
+            catalog_limit: self.catalog_limit_mib << 20,
             listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.http_port))),
             ..Settings::new(server)
         })

@@ -137,6 +137,9 @@ reasons! {
     TemplateBusy, Class::Waits,
         "The template of the new database has sessions and cannot be copied.",
         "End the sessions in the template database, or configure `template0`.";
+    TooSlow, Class::Waits,
+        "The pass over this database took longer than it may and was given up.",
+        "Look in `pg_stat_activity` and `pg_locks` for sessions that hold it up. It is tried again, with growing pauses.";
     SecretNamespaceMissing, Class::Waits,
         "The namespace that the Secret belongs in is not there, or is being deleted.",
         "Create the namespace, or correct `secretNamespace`.";
@@ -177,6 +180,9 @@ reasons! {
     PoolerDetected, Class::NeedsPerson,
         "The address leads to a connection pooler, which drops session settings.",
         "Name the server itself, or a pool in session mode that passes startup options on.";
+    CatalogTooLarge, Class::NeedsPerson,
+        "There is more in the database, or more lists of privileges that differ, than the operator may hold in memory.",
+        "Drop what is not needed, or raise `CATALOG_LIMIT_MIB` and fifteen times that of memory. The message has the size.";
     UnsupportedServer, Class::NeedsPerson,
         "The server is not a PostgreSQL of version 13 or later.",
         "Upgrade it.";

@@ -9,10 +9,8 @@ use tokio::sync::Semaphore;
 
 use crate::backoff::Backoffs;
 use crate::caches::Version;
+use crate::lanes::{Lane, Lanes};
 use crate::resource::ObjectName;
-
-/// Passes that may be connected to one server at a time. A pass has at most a few connections.
-const BUDGET: usize = 4;
 
 /// A server by address: lower-case host and port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +26,8 @@ pub struct Address {
 pub struct Servers {
     /// Servers that do not answer, by address and admin role: other credentials may work.
     pub backoffs: Backoffs<(Address, String)>,
+    /// Which passes run at a time.
+    pub lanes: Lanes,
     gates: Mutex<BTreeMap<Address, Arc<Gate>>>,
     named: Mutex<BTreeMap<(String, ObjectName), Named>>,
     /// What was said last of a server and its admin role.
@@ -47,8 +47,8 @@ type Named = (Option<Version>, Arc<Server>);
 
 /// What passes of one server share.
 pub struct Gate {
-    /// A permit for each pass that is connected.
-    pub budget: Semaphore,
+    /// Permits for passes that are connected.
+    pub lane: Lane,
     /// One permit: roles and databases are changed by one pass at a time, and the others need not wait on the
     /// server's locks.
     pub shared_objects: Semaphore,
@@ -58,7 +58,7 @@ impl Servers {
     /// What passes of this server share.
     pub fn gate(&self, address: &Address) -> Arc<Gate> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Gate { budget: Semaphore::new(BUDGET), shared_objects: Semaphore::new(1) });
+        let new = || Arc::new(Gate { lane: Lane::default(), shared_objects: Semaphore::new(1) });
         gates.entry(address.clone()).or_insert_with(new).clone()
     }
 

@@ -24,6 +24,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Tells installations apart in what they write on roles and databases; `None` for the cluster's own identity.
     pub installation: Option<String>,
+    /// How many bytes may be read of one database: what is made of them takes up to fifteen times as much memory.
+    pub catalog_limit: u32,
     /// Where to answer health checks; `None` for nowhere.
     pub listen: Option<SocketAddr>,
 }
@@ -40,6 +42,7 @@ impl Settings {
             watch: BTreeSet::new(),
             namespace: None,
             installation: None,
+            catalog_limit: 4 << 20,
             listen: None,
         }
     }

@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use crate::conditions::Finding;
 use crate::context::{Context, Settled};
+use crate::lanes::{SMALL, Weight};
 use crate::passes::Next;
 use crate::patch;
 use crate::resource::{DatabaseKey, Resource, ServerKey};
@@ -93,33 +94,66 @@ async fn connected(
 ) -> Result<Next, Error> {
     let address = Address::of(server);
     let gate = context.servers.gate(&address);
-    let _permit = gate.budget.acquire().await;
-    // Whoever was before us may have found it down.
-    if let Some(wait) = context.servers.backoffs.wait(&backoff_key(server)) {
-        report::failure(context, &resources, &wait.finding).await?;
-        return Ok(Next::After(wait.retry));
-    }
-    let work = Work { context, key, server, address, gate: &gate, neighbours: &admission.accepted };
-    match work.run(resources.clone()).await {
-        Ok(next) => {
-            context.servers.backoffs.clear(&backoff_key(server));
-            Ok(next)
+    let lanes = &context.servers.lanes;
+    let neighbours = &admission.accepted;
+    let attempt = || async {
+        // Whoever was before us may have found it down.
+        if let Some(wait) = context.servers.backoffs.wait(&backoff_key(server)) {
+            report::failure(context, &resources, &wait.finding).await?;
+            return Ok(Next::After(wait.retry));
         }
-        Err(Error::Server(error)) => {
-            tracing::warn!(database = %key, %error, "the server is in trouble");
-            let finding = outcome::trouble(&error);
-            report::failure(context, &resources, &finding).await?;
-            let pause = match error.class() {
-                exec::Class::Transient
-                | exec::Class::Refused
-                | exec::Class::TemplateBusy
-                | exec::Class::Bug => context.pauses.failed(key.clone()),
-                _ => context.servers.backoffs.failed(backoff_key(server), finding),
-            };
-            Ok(Next::After(pause))
-        }
-        Err(error) => Err(error),
+        let limit = limit(context, key);
+        let work = Work { context, key, server, address: address.clone(), gate: &gate, limit, neighbours };
+        let next = work.run(resources.clone()).await?;
+        context.servers.backoffs.clear(&backoff_key(server));
+        Ok(next)
+    };
+    let mut done = lanes.run((key, &gate.lane), attempt).await;
+    if is_large(context, done.as_ref()) {
+        lanes.note(key, Weight::Large);
+        done = lanes.run((key, &gate.lane), attempt).await;
     }
+    match done {
+        Some(Err(Error::Server(error))) => trouble(context, (key, server), &resources, &error).await,
+        Some(done) => done,
+        None => {
+            report::failure(context, &resources, &outcome::too_slow()).await?;
+            Ok(Next::After(context.pauses.failed(key.clone())))
+        }
+    }
+}
+
+/// How many bytes a pass over this database may read.
+fn limit(context: &Context, key: &DatabaseKey) -> u32 {
+    let limit = context.settings.catalog_limit;
+    if context.servers.lanes.is(key, Weight::Large) { limit } else { limit.min(SMALL) }
+}
+
+/// Whether the pass found more than a database has that is not large, and may read more.
+fn is_large(context: &Context, done: Option<&Result<Next, Error>>) -> bool {
+    matches!(done, Some(Err(Error::Server(exec::Error::TooLarge { limit, .. }))) if *limit < context.settings.catalog_limit)
+}
+
+/// Reports what is wrong with the server or the database, and tells when to try again.
+async fn trouble(
+    context: &Context,
+    (key, server): (&DatabaseKey, &Server),
+    resources: &[Resource],
+    error: &exec::Error,
+) -> Result<Next, Error> {
+    tracing::warn!(database = %key, %error, "the server is in trouble");
+    let finding = outcome::trouble(error);
+    report::failure(context, resources, &finding).await?;
+    Ok(match error.class() {
+        // To find that out was work.
+        exec::Class::TooLarge => Next::Resync,
+        exec::Class::Transient
+        | exec::Class::Refused
+        | exec::Class::Slow
+        | exec::Class::TemplateBusy
+        | exec::Class::Bug => Next::After(context.pauses.failed(key.clone())),
+        _ => Next::After(context.servers.backoffs.failed(backoff_key(server), finding)),
+    })
 }
 
 /// The verdict on every resource of the server that this resource is on.

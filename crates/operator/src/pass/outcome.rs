@@ -7,6 +7,7 @@ use plan::{Action, Catalog, Cause, Ident, Refusal, Withheld};
 use crate::api::shared::{Provisioned, ServerChoice};
 use crate::conditions::{Finding, Reason};
 use crate::drift;
+use crate::lanes::SLOW_LIMIT;
 use crate::resource::Resource;
 
 /// What a pass found and did.
@@ -195,6 +196,16 @@ fn partial(withheld: &Withheld) -> Option<Finding> {
     Some(Finding { reason, message: withheld.to_string() })
 }
 
+/// The condition of a pass that was given up.
+pub fn too_slow() -> Finding {
+    let seconds = SLOW_LIMIT.as_secs();
+    let message = format!(
+        "the pass over this database was not done within {seconds} s: look in pg_stat_activity and pg_locks for sessions \
+         that hold it up, and for a server that is overloaded"
+    );
+    Finding { reason: Reason::TooSlow, message }
+}
+
 /// The condition that trouble with a server makes.
 pub fn trouble(error: &exec::Error) -> Finding {
     use exec::Class;
@@ -209,6 +220,8 @@ pub fn trouble(error: &exec::Error) -> Finding {
         Class::ReadOnly => Reason::ServerReadOnly,
         Class::TemplateBusy => Reason::TemplateBusy,
         Class::Unsupported => Reason::UnsupportedServer,
+        Class::TooLarge => Reason::CatalogTooLarge,
+        Class::Slow => Reason::TooSlow,
         Class::Refused => Reason::NotConverged,
     };
     Finding { reason, message: error.to_string() }

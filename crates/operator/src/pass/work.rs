@@ -1,12 +1,14 @@
 //! The rounds of a pass: read, plan, write Secrets, apply, until nothing is left. PostgreSQL and Kubernetes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use exec::{End, Server, Sessions, check_usable};
 use plan::{Action, Desired, Ident, NewPassword, PasswordState, Plan, QualifiedName, Refused, Site, plan};
 use tokio::sync::SemaphorePermit;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::credentials::distrust;
 use super::desired::{Cast, desired};
@@ -29,6 +31,9 @@ const PATIENCE: u32 = 3;
 /// How long to leave objects alone that somebody else is at work on, times the rounds so far.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long others wait for a pass that changes roles and databases: as long as `exec` tries to.
+const TURN: Duration = Duration::from_secs(30);
+
 /// Everything that stays the same during a pass.
 pub(super) struct Work<'a> {
     pub(super) context: &'a Context,
@@ -36,6 +41,8 @@ pub(super) struct Work<'a> {
     pub(super) server: &'a Server,
     pub(super) address: Address,
     pub(super) gate: &'a Gate,
+    /// How many bytes may be read of the database.
+    pub(super) limit: u32,
     pub(super) neighbours: &'a [Resource],
 }
 
@@ -67,7 +74,7 @@ impl Work<'_> {
         // Not before: a password that changed while it was read is no drift.
         let was_settled = self.was_settled(&resources, &settled(self.context, &resources));
         let verifier = Verifier::new(self.context);
-        let mut sessions = Sessions::new(self.server, &verifier);
+        let mut sessions = Sessions::new(self.server, &verifier).with_limit(self.limit);
         let mut round = Round { verifier: &verifier, sessions: &mut sessions, is_drift: was_settled };
         for number in 1..=ROUNDS {
             let end = self.round(&mut state, &mut round).await?;
@@ -122,8 +129,8 @@ impl Work<'_> {
             return Ok(None);
         }
         let is_shared = next.actions.iter().any(|action| action.site() == Site::Maintenance);
-        let _turn = if is_shared && turn.is_none() { self.turn().await } else { turn };
-        let applied = self.apply(round.sessions, &wanted, &next).await?;
+        let turn = if is_shared && turn.is_none() { self.turn().await } else { turn };
+        let applied = in_turn(turn, self.apply(round.sessions, &wanted, &next)).await?;
         Ok(Some(self.remember(state, applied)))
     }
 
@@ -311,4 +318,15 @@ impl Work<'_> {
             message: format!("Secret {secret}: {problem}; set another, or remove the key `password`"),
         }))
     }
+}
+
+/// Does the work and gives the turn back at its end, or when it has been had for long enough: the locks on the server
+/// do without it.
+async fn in_turn<T>(turn: Option<SemaphorePermit<'_>>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    if let Ok(done) = timeout(TURN, &mut work).await {
+        return done;
+    }
+    drop(turn);
+    work.await
 }

@@ -1,0 +1,237 @@
+//! Who may talk to servers at the same time. Most passes are over in moments and read little; those that are not hold up
+//! each other and nobody else.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::time::{Instant, timeout};
+
+use crate::resource::{DatabaseKey, ServerKey};
+
+/// Quick passes that may be connected to one server at a time. A pass has at most a few connections.
+const QUICK: usize = 3;
+/// The same for slow passes: with the quick ones the budget of a server.
+const SLOW: usize = 1;
+/// Passes at a time over all servers that resources name: whose these are is not known, and what passes hold in memory
+/// is the same memory.
+const CROWD: (usize, usize) = (16, 4);
+
+/// After this time a pass is slow.
+pub const QUICK_LIMIT: Duration = Duration::from_secs(10);
+/// After this time a pass is given up.
+pub const SLOW_LIMIT: Duration = Duration::from_mins(5);
+/// How many bytes a pass may read of a database that is not large.
+pub const SMALL: u32 = 128 << 10;
+/// How long a database counts as slow or large since it was.
+const MEMORY: Duration = Duration::from_mins(10);
+
+/// What a pass was more than passes should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// It took long.
+    Slow,
+    /// There was much to read.
+    Large,
+}
+
+/// Permits for passes that are connected.
+pub struct Lane {
+    quick: Semaphore,
+    slow: Semaphore,
+}
+
+/// What all servers share.
+pub struct Lanes {
+    crowd: Lane,
+    /// One permit: what is made of a large catalog takes a good part of the memory that there is.
+    large: Semaphore,
+    heavy: Mutex<BTreeMap<(DatabaseKey, Weight), Instant>>,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self { quick: Semaphore::new(QUICK), slow: Semaphore::new(SLOW) }
+    }
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        let (quick, slow) = CROWD;
+        let crowd = Lane { quick: Semaphore::new(quick), slow: Semaphore::new(slow) };
+        Self { crowd, large: Semaphore::new(1), heavy: Mutex::default() }
+    }
+}
+
+impl Lanes {
+    /// Remembers what a database was.
+    pub fn note(&self, key: &DatabaseKey, weight: Weight) {
+        let mut heavy = self.heavy.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        heavy.retain(|_, until| *until > now);
+        heavy.insert((key.clone(), weight), now + MEMORY);
+    }
+
+    /// Whether the database is remembered as such.
+    pub fn is(&self, key: &DatabaseKey, weight: Weight) -> bool {
+        let heavy = self.heavy.lock().unwrap_or_else(PoisonError::into_inner);
+        heavy.get(&(key.clone(), weight)).is_some_and(|until| *until > Instant::now())
+    }
+
+    /// Runs a pass in a lane; `None` if it took too long. One that turns out to be slow changes to the slow lane if that
+    /// is free, else it is given up where it is and begun again once it is.
+    pub async fn run<F: Future>(
+        &self,
+        (key, server): (&DatabaseKey, &Lane),
+        pass: impl Fn() -> F,
+    ) -> Option<F::Output> {
+        if !self.is(key, Weight::Slow) {
+            let _large = self.large(key).await;
+            let permits = (server.quick.acquire().await, Self::crowd(key, &self.crowd.quick).await);
+            let mut pass = pin!(pass());
+            if let Ok(done) = timeout(QUICK_LIMIT, &mut pass).await {
+                return Some(done);
+            }
+            self.note(key, Weight::Slow);
+            if let Ok(_slow) = server.slow.try_acquire()
+                && let Ok(_crowd) = Self::try_crowd(key, &self.crowd.slow)
+            {
+                drop(permits);
+                return timeout(SLOW_LIMIT, pass).await.ok();
+            }
+        }
+        let _slow = server.slow.acquire().await;
+        let _crowd = Self::crowd(key, &self.crowd.slow).await;
+        let _large = self.large(key).await;
+        timeout(SLOW_LIMIT, pass()).await.ok()
+    }
+
+    async fn large(&self, key: &DatabaseKey) -> Option<SemaphorePermit<'_>> {
+        if self.is(key, Weight::Large) { self.large.acquire().await.ok() } else { None }
+    }
+
+    async fn crowd<'a>(key: &DatabaseKey, crowd: &'a Semaphore) -> Option<SemaphorePermit<'a>> {
+        if is_named(key) { crowd.acquire().await.ok() } else { None }
+    }
+
+    fn try_crowd<'a>(
+        key: &DatabaseKey,
+        crowd: &'a Semaphore,
+    ) -> Result<Option<SemaphorePermit<'a>>, TryAcquireError> {
+        if is_named(key) { crowd.try_acquire().map(Some) } else { Ok(None) }
+    }
+}
+
+/// Whether a resource named the server.
+fn is_named(key: &DatabaseKey) -> bool {
+    matches!(key.server, ServerKey::Named { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::task::JoinHandle;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::resource::ObjectName;
+
+    /// Databases of the operator's server, and of one server each that resources name.
+    fn keys(database: &str, count: usize, is_named: bool) -> Vec<DatabaseKey> {
+        let secret = ObjectName { namespace: "team".into(), name: "admin".into() };
+        let server = |number: usize| match is_named {
+            true => ServerKey::Named { host: format!("host{number}"), secret: secret.clone() },
+            false => ServerKey::Configured,
+        };
+        let key = |number| DatabaseKey { server: server(number), database: format!("{database}{number}") };
+        (0..count).map(key).collect()
+    }
+
+    /// Starts a pass that takes so long; in which second it ended, and whether it was let.
+    fn start(
+        lanes: &Arc<Lanes>,
+        lane: &Arc<Lane>,
+        key: &DatabaseKey,
+        time: Duration,
+    ) -> JoinHandle<(u64, bool)> {
+        let (lanes, lane, key, begin) = (lanes.clone(), lane.clone(), key.clone(), Instant::now());
+        tokio::spawn(async move {
+            let done = lanes.run((&key, &lane), || sleep(time)).await;
+            (begin.elapsed().as_secs(), done.is_some())
+        })
+    }
+
+    const MOMENT: Duration = Duration::from_millis(10);
+    const FOR_EVER: Duration = Duration::from_hours(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_passes_hold_up_each_other_and_nobody_else() {
+        let (lanes, lane) = (Arc::new(Lanes::default()), Arc::new(Lane::default()));
+        let slow: Vec<_> =
+            keys("slow", 10, false).iter().map(|key| start(&lanes, &lane, key, FOR_EVER)).collect();
+        sleep(MOMENT).await;
+        // Those who are slow for the first time have all places for as long as it takes to know.
+        let key = &keys("app", 1, false)[0];
+        let (end, _) = start(&lanes, &lane, key, MOMENT).await.unwrap();
+        assert!((29..=30).contains(&end), "it ended in second {end}");
+        // From then on they have one.
+        for _ in 0..100 {
+            assert_eq!(start(&lanes, &lane, key, MOMENT).await.unwrap(), (0, true));
+        }
+        for (number, pass) in slow.into_iter().enumerate() {
+            let (end, is_done) = pass.await.unwrap();
+            assert!(!is_done && end <= 40 + 300 * (number as u64 + 1), "{number} ended in second {end}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_slow_pass_goes_on_where_it_is() {
+        let (lanes, lane) = (Arc::new(Lanes::default()), Arc::new(Lane::default()));
+        let key = &keys("slow", 1, false)[0];
+        assert_eq!(start(&lanes, &lane, key, Duration::from_secs(60)).await.unwrap(), (60, true));
+        assert!(lanes.is(key, Weight::Slow));
+        sleep(MEMORY).await;
+        assert!(!lanes.is(key, Weight::Slow));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_that_does_not_end_is_given_up() {
+        let (lanes, lane) = (Arc::new(Lanes::default()), Arc::new(Lane::default()));
+        let key = &keys("slow", 1, false)[0];
+        let (end, is_done) = start(&lanes, &lane, key, FOR_EVER).await.unwrap();
+        assert_eq!((end, is_done), ((QUICK_LIMIT + SLOW_LIMIT).as_secs(), false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn servers_that_resources_name_hold_up_each_other_and_not_the_operators_own() {
+        let (lanes, own) = (Arc::new(Lanes::default()), Arc::new(Lane::default()));
+        let hostile = |key| start(&lanes, &Arc::new(Lane::default()), key, FOR_EVER);
+        let slow: Vec<_> = keys("slow", 100, true).iter().map(hostile).collect();
+        sleep(MOMENT).await;
+        let key = &keys("app", 1, false)[0];
+        assert_eq!(start(&lanes, &own, key, MOMENT).await.unwrap(), (0, true));
+        let other = &keys("other", 1, true)[0];
+        let (end, _) = start(&lanes, &Arc::new(Lane::default()), other, MOMENT).await.unwrap();
+        assert!(end <= 70, "it ended in second {end}");
+        slow.iter().for_each(JoinHandle::abort);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_large_is_read_one_after_the_other() {
+        let lanes = Arc::new(Lanes::default());
+        let second = Duration::from_secs(1);
+        let large = keys("large", 3, true);
+        large.iter().for_each(|key| lanes.note(key, Weight::Large));
+        let passes: Vec<_> =
+            large.iter().map(|key| start(&lanes, &Arc::new(Lane::default()), key, second)).collect();
+        let mut ends = Vec::new();
+        for pass in passes {
+            ends.push(pass.await.unwrap().0);
+        }
+        assert_eq!(ends, [1, 2, 3]);
+    }
+}
