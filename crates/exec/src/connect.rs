@@ -10,7 +10,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use crate::{Error, Password, Server, SslMode, Tls};
+use crate::{Error, Password, Server, SslMode, Tls, line::Line};
 
 /// For the whole handshake: a server that takes longer is down for our purposes.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -50,7 +50,10 @@ pub(crate) struct Login<'a> {
 
 /// Opens a connection as the admin role, unverified: without event triggers where that can be had (17 and later, as
 /// superuser or with `GRANT SET ON PARAMETER event_triggers`). A trigger on `login` runs before any statement of ours.
-pub(crate) async fn connect_as_admin(server: &Server, login: Login<'_>) -> Result<PgConnection, Error> {
+pub(crate) async fn connect_as_admin(
+    server: &Server,
+    login: Login<'_>,
+) -> Result<(PgConnection, Line), Error> {
     if server.learned.event_triggers_stay_on() {
         return connect(server, login).await;
     }
@@ -65,16 +68,32 @@ pub(crate) async fn connect_as_admin(server: &Server, login: Login<'_>) -> Resul
 }
 
 /// Opens a connection as this role, unverified.
-pub(crate) async fn connect(server: &Server, login: Login<'_>) -> Result<PgConnection, Error> {
+pub(crate) async fn connect(server: &Server, login: Login<'_>) -> Result<(PgConnection, Line), Error> {
     open(server, options(server, login)).await
 }
 
-async fn open(server: &Server, options: PgConnectOptions) -> Result<PgConnection, Error> {
+async fn open(server: &Server, options: PgConnectOptions) -> Result<(PgConnection, Line), Error> {
     server.check()?;
     let address = address(server);
-    match timeout(CONNECT, options.connect()).await {
-        Ok(answer) => answer.map_err(|error| Error::of_login(address, error)),
+    match timeout(CONNECT, establish(server, options, &address)).await {
+        Ok(answer) => answer,
         Err(_) => Err(Error::Timeout { address, seconds: CONNECT.as_secs() }),
+    }
+}
+
+async fn establish(
+    server: &Server,
+    mut options: PgConnectOptions,
+    address: &str,
+) -> Result<(PgConnection, Line), Error> {
+    let failed = |error| Error::of_login(address.to_owned(), error);
+    let line = Line::open(server, &nonce()).await.map_err(|error| failed(error.into()))?;
+    if let Some(directory) = &line.directory {
+        options = options.socket(directory);
+    }
+    match options.connect().await {
+        Ok(connection) => Ok((connection, line)),
+        Err(error) => Err(line.explain(address, failed(error))),
     }
 }
 
@@ -84,7 +103,7 @@ pub(crate) async fn connect_without(
     server: &Server,
     login: Login<'_>,
     missing: &[&str],
-) -> Result<PgConnection, Error> {
+) -> Result<(PgConnection, Line), Error> {
     let settings =
         SETTINGS.into_iter().chain([EVENT_TRIGGERS_OFF]).filter(|(name, _)| !missing.contains(name));
     open(server, bare(server, login).options(settings)).await

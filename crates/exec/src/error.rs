@@ -94,6 +94,12 @@ pub enum Error {
         /// How much it may be.
         limit: u32,
     },
+    /// The other side sends what no PostgreSQL would.
+    #[error("{address} answers without end: it is no PostgreSQL")]
+    Flood {
+        /// Host and port.
+        address: String,
+    },
     /// Sessions of others hold up a change of roles and databases.
     #[error(
         "changes of roles and databases were not done within {seconds} s and are undone: look in pg_stat_activity \
@@ -166,7 +172,7 @@ impl Error {
             Self::Pooler { .. } => Class::Pooler,
             Self::Standby => Class::Standby,
             Self::ReadOnly { .. } => Class::ReadOnly,
-            Self::Unsupported(_) => Class::Unsupported,
+            Self::Unsupported(_) | Self::Flood { .. } => Class::Unsupported,
             Self::Locked { .. } => Class::Transient,
             Self::TooLarge { .. } => Class::TooLarge,
             Self::Held { .. } => Class::Slow,

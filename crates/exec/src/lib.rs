@@ -38,6 +38,7 @@ mod error;
 mod facts;
 mod introspect;
 mod learned;
+mod line;
 mod lock;
 mod login;
 mod md5;

@@ -16,6 +16,7 @@ use crate::{
     Error, Server,
     connect::{Login, NONCE, address, connect_as_admin, nonce},
     facts::Facts,
+    line::Line,
     statement,
 };
 
@@ -36,6 +37,7 @@ const CHECK: &str = include_str!("introspect/session.sql");
 /// One verified connection to one database.
 pub(crate) struct Session {
     connection: PgConnection,
+    line: Line,
     address: String,
     /// What the server said of itself and of us.
     pub(crate) facts: Facts,
@@ -48,9 +50,9 @@ impl Session {
     pub(crate) async fn open(server: &Server, database: &Ident) -> Result<Self, Error> {
         let nonce = nonce();
         let login = Login { role: &server.user, password: &server.password, database, nonce: &nonce };
-        let mut connection = connect_as_admin(server, login).await?;
+        let (mut connection, line) = connect_as_admin(server, login).await?;
         let address = address(server);
-        let facts = ask(&mut connection, &address).await?;
+        let facts = ask(&mut connection, &address).await.map_err(|error| line.explain(&address, error))?;
         facts.check(&nonce)?;
         if facts.version().major() > NEWEST_TRIED {
             tracing::debug!(version = facts.version().0, "newer than any version this was tried on");
@@ -58,7 +60,7 @@ impl Session {
         if facts.can_do_without_event_triggers() {
             server.learned.set_event_triggers_stay_on(false);
         }
-        Ok(Self { connection, address, unsent: facts.later_settings(), facts })
+        Ok(Self { connection, line, address, unsent: facts.later_settings(), facts })
     }
 
     /// A session that lacks these settings and is not found out; nothing is sent later.
@@ -69,10 +71,10 @@ impl Session {
         missing: &[&str],
     ) -> Result<Self, Error> {
         let login = Login { role: &server.user, password: &server.password, database, nonce: "1" };
-        let mut connection = crate::connect::connect_without(server, login, missing).await?;
+        let (mut connection, line) = crate::connect::connect_without(server, login, missing).await?;
         let address = address(server);
         let facts = ask(&mut connection, &address).await?;
-        Ok(Self { connection, address, unsent: Vec::new(), facts })
+        Ok(Self { connection, line, address, unsent: Vec::new(), facts })
     }
 
     /// The only row of a query.
@@ -84,7 +86,8 @@ impl Session {
         (T,): for<'r> FromRow<'r, PgRow>,
         T: Send + Unpin,
     {
-        self.within(STATEMENT, async |connection| query.persistent(false).fetch_one(connection).await).await
+        self.within((STATEMENT, 0), async |connection| query.persistent(false).fetch_one(connection).await)
+            .await
     }
 
     /// The document that a bounded query gives, if it is no longer than `limit` bytes.
@@ -97,7 +100,8 @@ impl Session {
         T: DeserializeOwned + Send + Unpin + 'static,
     {
         let query = query.bind(i64::from(limit)).persistent(false);
-        match self.within(STATEMENT, async |connection| query.fetch_one(connection).await).await? {
+        let limits = (STATEMENT, u64::from(limit));
+        match self.within(limits, async |connection| query.fetch_one(connection).await).await? {
             (_, Some(Json(document))) => Ok(document),
             (bytes, None) => Err(Error::TooLarge { bytes: bytes.unsigned_abs(), limit }),
         }
@@ -112,25 +116,27 @@ impl Session {
         (T,): for<'r> FromRow<'r, PgRow>,
         T: Send + Unpin,
     {
-        self.within(STATEMENT, async |connection| query.persistent(false).fetch_all(connection).await).await
+        self.within((STATEMENT, 0), async |connection| query.persistent(false).fetch_all(connection).await)
+            .await
     }
 
     /// One statement that gives no rows.
     pub(crate) async fn execute(&mut self, text: impl Into<String>) -> Result<(), Error> {
         let text = text.into();
-        self.within(STATEMENT, async |connection| statement::send(connection, text).await).await
+        self.within((STATEMENT, 0), async |connection| statement::send(connection, text).await).await
     }
 
     /// One statement that is parsed and forgotten.
     pub(crate) async fn parse(&mut self, text: String) -> Result<(), Error> {
-        self.within(STATEMENT, async |connection| statement::parse(connection, text).await).await?;
+        self.within((STATEMENT, 0), async |connection| statement::parse(connection, text).await).await?;
         self.execute("DEALLOCATE ALL").await
     }
 
     /// A statement that may take minutes, such as CREATE DATABASE.
     pub(crate) async fn execute_slowly(&mut self, text: String) -> Result<(), Error> {
         self.execute(format!("SET statement_timeout = '{}s'", DATABASE.as_secs())).await?;
-        let result = self.within(DATABASE, async |connection| statement::send(connection, text).await).await;
+        let result =
+            self.within((DATABASE, 0), async |connection| statement::send(connection, text).await).await;
         match result {
             Ok(()) | Err(Error::Statement { .. }) => {
                 result.and(self.execute("RESET statement_timeout").await)
@@ -159,11 +165,12 @@ impl Session {
 
     async fn within<T>(
         &mut self,
-        limit: Duration,
+        (time, bytes): (Duration, u64),
         work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, Error> {
-        let answer = timeout(limit, work(&mut self.connection)).await;
-        in_time(&self.address, limit, answer)
+        self.line.allow(bytes);
+        let answer = timeout(time, work(&mut self.connection)).await;
+        in_time(&self.address, time, answer).map_err(|error| self.line.explain(&self.address, error))
     }
 }
 

@@ -4,6 +4,10 @@ use exec::{Class, End, Error, Server, SslMode, Tls};
 use plan::{Desired, Ident, Withheld};
 use sqlx::PgConnection;
 use testbed::{Postgres, postgres::run};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::relay::{Cut, Relay};
 use crate::support::{Admin, MAJORS, Place, leave, own_superuser, place, place_on, read, rounds, sql};
@@ -290,5 +294,46 @@ async fn names_as_long_as_can_be_in_every_script_are_handled_like_others() {
         place.converge(&desired).await;
         let name: Ident = SCRIPTS[3].repeat(15).parse().unwrap();
         place.sql_as(&place.reader, format!("SELECT {name} FROM {name}.{name}")).await.unwrap();
+    }
+}
+
+/// A server that takes any password and answers the statement of this number with one message of a gigabyte.
+async fn endless(at: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(answer(client, at));
+        }
+    });
+    port
+}
+
+async fn answer(mut client: TcpStream, at: usize) -> std::io::Result<()> {
+    let length = client.read_u32().await?;
+    let mut startup = vec![0; length as usize - 4];
+    client.read_exact(&mut startup).await?;
+    if at > 0 {
+        // Welcome, and ready.
+        client.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await?;
+        client.read_u8().await?;
+    }
+    client.write_all(b"D\x3f\xff\xff\xff").await?;
+    let much = vec![b'x'; 1 << 20];
+    for _ in 0..1024 {
+        client.write_all(&much).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_answers_without_end_is_cut_off() {
+    for at in [0, 1] {
+        let mut place = place(17, Admin::Superuser).await;
+        place.server.port = endless(at).await;
+        place.server.tls = Tls { mode: SslMode::Disable, ..Tls::default() };
+        let error = read(&place, &place.desired()).await.unwrap_err();
+        assert_eq!(error.class(), Class::Unsupported, "{error}");
+        assert!(error.to_string().contains("answers without end"), "{error}");
     }
 }
