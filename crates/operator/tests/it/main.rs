@@ -3,6 +3,7 @@
 
 mod access;
 mod app;
+mod attacks;
 mod boundary;
 mod changes;
 mod drift;
