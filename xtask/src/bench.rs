@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what provisioning, checking and idling cost, measured on real parts and printed as a table.
 
+mod attacks;
 mod idle;
 mod measure;
 mod meter;
@@ -27,6 +28,8 @@ pub(crate) enum Group {
     Steady,
     /// While nothing happens.
     Idle,
+    /// What tenants can cost others.
+    Attacks,
     /// Passes over up to 100,000 relations, without the operator.
     Scale,
 }
@@ -92,6 +95,12 @@ async fn figures(ground: Ground<'_>, group: Option<Group>) -> anyhow::Result<Vec
             figures.extend(idle::figures(ground, &postgres, databases).await?);
             postgres.stop().await;
         }
+    }
+    if is_wanted(Group::Attacks) {
+        println!("attacks from inside a database");
+        let postgres = Postgres::start(17).await;
+        figures.extend(attacks::figures(ground, &postgres).await?);
+        postgres.stop().await;
     }
     Ok(figures)
 }

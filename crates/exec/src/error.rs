@@ -189,9 +189,8 @@ impl Error {
             "XX000" if is_catalog_race(message) => Verdict::Moved,
             // Somebody uses what is to change hands, or has changed the same row and does not commit: a role can do
             // that to itself, and the owner of a database to that. The others need not wait for it.
-            LOCK_NOT_AVAILABLE => Verdict::Moved,
-            // A role can own more than can be locked at once, or than can be changed in time.
-            OUT_OF_MEMORY | CANCELED => Verdict::Moved,
+            // And it can own more than can be locked at once, or than can be changed in time.
+            LOCK_NOT_AVAILABLE | OUT_OF_MEMORY | CANCELED => Verdict::Moved,
             code if MOVED.contains(&code) => Verdict::Moved,
             _ => match class_of_statement(code, message) {
                 Class::Forbidden | Class::Refused => Verdict::Never,
@@ -306,13 +305,12 @@ fn class_of_statement(code: &str, message: &str) -> Class {
 fn class_of_any(code: &str) -> Option<Class> {
     match code {
         "53300" => Some(Class::TooManyConnections),
+        CANCELED => Some(Class::Slow),
         // Shutting down, crashed, starting up.
         "57P01" | "57P02" | "57P03" => Some(Class::Unavailable),
-        // Serialization, deadlock, lock timeout, statement timeout, object in use, session timeouts.
+        // Serialization, deadlock, lock timeout, object in use, session timeouts.
         // A database's owner can set the last ones, so that they say nothing about the server.
-        "40001" | "40P01" | "55P03" | "57014" | "55006" | "25P03" | "25P04" | "57P05" => {
-            Some(Class::Transient)
-        }
+        "40001" | "40P01" | "55P03" | "55006" | "25P03" | "25P04" | "57P05" => Some(Class::Transient),
         _ if code.starts_with("08") => Some(Class::Unavailable),
         _ if code.starts_with("53") => Some(Class::Transient),
         _ => None,
@@ -352,6 +350,7 @@ mod tests {
             (statement("55006", "source database \"template1\" is being accessed"), Class::TemplateBusy),
             (statement("55006", "database \"app\" is being accessed"), Class::Transient),
             (statement("55P03", "canceling statement due to lock timeout"), Class::Transient),
+            (statement("57014", "canceling statement due to statement timeout"), Class::Slow),
             (statement("57P01", "terminating connection"), Class::Unavailable),
             (statement("54000", "row is too big"), Class::Refused),
             (statement("57P05", "terminating connection due to idle-session timeout"), Class::Transient),

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -91,7 +90,7 @@ impl Lanes {
         if !self.is(key, Weight::Slow) {
             let _large = self.large(key).await;
             let permits = (server.quick.acquire().await, Self::crowd(key, &self.crowd.quick).await);
-            let mut pass = pin!(pass());
+            let mut pass = Box::pin(pass());
             if let Ok(done) = timeout(QUICK_LIMIT, &mut pass).await {
                 return Some(done);
             }
@@ -106,7 +105,7 @@ impl Lanes {
         let _slow = server.slow.acquire().await;
         let _crowd = Self::crowd(key, &self.crowd.slow).await;
         let _large = self.large(key).await;
-        timeout(SLOW_LIMIT, pass()).await.ok()
+        timeout(SLOW_LIMIT, Box::pin(pass())).await.ok()
     }
 
     async fn large(&self, key: &DatabaseKey) -> Option<SemaphorePermit<'_>> {
@@ -192,7 +191,7 @@ mod tests {
     async fn one_slow_pass_goes_on_where_it_is() {
         let (lanes, lane) = (Arc::new(Lanes::default()), Arc::new(Lane::default()));
         let key = &keys("slow", 1, false)[0];
-        assert_eq!(start(&lanes, &lane, key, Duration::from_secs(60)).await.unwrap(), (60, true));
+        assert_eq!(start(&lanes, &lane, key, Duration::from_mins(1)).await.unwrap(), (60, true));
         assert!(lanes.is(key, Weight::Slow));
         sleep(MEMORY).await;
         assert!(!lanes.is(key, Weight::Slow));
@@ -225,7 +224,9 @@ mod tests {
         let lanes = Arc::new(Lanes::default());
         let second = Duration::from_secs(1);
         let large = keys("large", 3, true);
-        large.iter().for_each(|key| lanes.note(key, Weight::Large));
+        for key in &large {
+            lanes.note(key, Weight::Large);
+        }
         let passes: Vec<_> =
             large.iter().map(|key| start(&lanes, &Arc::new(Lane::default()), key, second)).collect();
         let mut ends = Vec::new();

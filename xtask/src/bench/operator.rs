@@ -69,8 +69,22 @@ impl Operator {
 
     /// Resident memory in MiB.
     pub(super) fn resident(&self) -> anyhow::Result<f64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was resident since the start or the last [`Operator::forget_peak`], in MiB.
+    pub(super) fn peak(&self) -> anyhow::Result<f64> {
+        self.memory("VmHWM:")
+    }
+
+    /// Begins to look for a peak anew.
+    pub(super) fn forget_peak(&self) -> anyhow::Result<()> {
+        Ok(std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5")?)
+    }
+
+    fn memory(&self, name: &str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such line")?;
         let kibibytes: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kibibytes / 1024.0)
     }
@@ -107,16 +121,22 @@ pub(super) fn manifests(namespace: &str, database: usize, users: usize) -> Strin
         "{head}\nkind: PostgresDatabase\nmetadata: {{name: db{database}, namespace: {namespace}}}\n\
          spec: {{dbName: bench{database}, owner: bench{database}_owner, secretName: db{database}}}\n"
     );
-    for user in 0..users {
-        let access = if user == 0 { "read" } else { "readwrite" };
-        let document = format!(
-            "---\n{head}\nkind: PostgresUser\nmetadata: {{name: u{database}-{user}, namespace: {namespace}}}\n\
-             spec: {{username: bench{database}_u{user}, dbName: bench{database}, access: {access}, \
-             secretName: u{database}-{user}}}\n"
-        );
-        yaml.push_str(&document);
+    for number in 0..users {
+        yaml.push_str("---\n");
+        yaml.push_str(&user(namespace, database, number));
     }
     yaml
+}
+
+/// One user: the first reads, the others write.
+pub(super) fn user(namespace: &str, database: usize, number: usize) -> String {
+    let access = if number == 0 { "read" } else { "readwrite" };
+    format!(
+        "apiVersion: pgprovisioner.drewsonne.github.io/v1\nkind: PostgresUser\n\
+         metadata: {{name: u{database}-{number}, namespace: {namespace}}}\n\
+         spec: {{username: bench{database}_u{number}, dbName: bench{database}, access: {access}, \
+         secretName: u{database}-{number}}}\n"
+    )
 }
 
 /// Waits until every resource of the namespace is Ready.

@@ -1,5 +1,10 @@
 //! What an owner of a database does to be in the way: each attack ends, has no effect or is reported, and others go on.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use exec::{Class, End, Error, Server, SslMode, Tls};
 use plan::{Desired, Ident, Withheld};
 use sqlx::PgConnection;
@@ -170,14 +175,14 @@ async fn a_transaction_that_never_ends_is_left_behind() {
             ("READER", place.reader.to_string()),
             ("WRITER", place.writer.to_string()),
         ];
-        let named =
+        let with_names =
             |text: &str| names.iter().fold(text.to_owned(), |text, (word, name)| text.replace(word, name));
         place.sql_as(&place.owner, "CREATE SCHEMA shop").await.unwrap();
         place.converge(&desired).await;
         // An owner that is logged in already goes on.
         let mut idle = session(&place, place.database.as_str(), &place.owner).await;
-        place.sql(named(changed)).await;
-        run(&mut idle, format!("BEGIN; {}", named(held))).await.unwrap();
+        place.sql(with_names(changed)).await;
+        run(&mut idle, format!("BEGIN; {}", with_names(held))).await.unwrap();
         let left = withheld(&place, &desired).await;
         assert!(
             left.iter().any(|one| matches!(one, Withheld::Refused { .. })),
@@ -297,19 +302,21 @@ async fn names_as_long_as_can_be_in_every_script_are_handled_like_others() {
     }
 }
 
-/// A server that takes any password and answers the statement of this number with one message of a gigabyte.
-async fn endless(at: usize) -> u16 {
+/// A server that takes any password and answers the statement of this number with one message of a gigabyte; how many
+/// megabytes of it were taken.
+async fn endless(at: usize) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (port, taken) = (listener.local_addr().unwrap().port(), Arc::<AtomicUsize>::default());
+    let counter = Arc::clone(&taken);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(answer(client, at));
+            tokio::spawn(answer(client, at, counter.clone()));
         }
     });
-    port
+    (port, taken)
 }
 
-async fn answer(mut client: TcpStream, at: usize) -> std::io::Result<()> {
+async fn answer(mut client: TcpStream, at: usize, taken: Arc<AtomicUsize>) -> std::io::Result<()> {
     let length = client.read_u32().await?;
     let mut startup = vec![0; length as usize - 4];
     client.read_exact(&mut startup).await?;
@@ -322,6 +329,7 @@ async fn answer(mut client: TcpStream, at: usize) -> std::io::Result<()> {
     let much = vec![b'x'; 1 << 20];
     for _ in 0..1024 {
         client.write_all(&much).await?;
+        taken.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
@@ -330,10 +338,14 @@ async fn answer(mut client: TcpStream, at: usize) -> std::io::Result<()> {
 async fn a_server_that_answers_without_end_is_cut_off() {
     for at in [0, 1] {
         let mut place = place(17, Admin::Superuser).await;
-        place.server.port = endless(at).await;
+        let (port, taken) = endless(at).await;
+        place.server.port = port;
         place.server.tls = Tls { mode: SslMode::Disable, ..Tls::default() };
         let error = read(&place, &place.desired()).await.unwrap_err();
         assert_eq!(error.class(), Class::Unsupported, "{error}");
         assert!(error.to_string().contains("answers without end"), "{error}");
+        // The system takes some before it is read.
+        let taken = taken.load(Ordering::Relaxed);
+        assert!(taken < 64, "{taken} megabytes were taken");
     }
 }

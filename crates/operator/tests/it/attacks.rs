@@ -161,11 +161,11 @@ async fn many_who_hold_what_a_pass_needs_leave_room_for_others() {
         let mut owner = own.connect(&name, &secret["username"], &secret["password"]).await.unwrap();
         // Its own row and the database's, which a pass has to change; and our lock.
         run(&mut own.admin("postgres").await, format!("ALTER ROLE {name}_owner NOLOGIN")).await.unwrap();
-        let hold = format!(
+        let blocking = format!(
             "BEGIN; ALTER ROLE {name}_owner PASSWORD 'x'; GRANT CONNECT ON DATABASE {name} TO PUBLIC; \
              SELECT pg_advisory_lock_shared(1346851414, 0)"
         );
-        run(&mut owner, hold).await.unwrap();
+        run(&mut owner, blocking).await.unwrap();
         held.push((name, owner));
     }
     let name = unique("app");
