@@ -309,12 +309,13 @@ pub struct Finding {
 /// `lastTransitionTime` becomes `now` only when the status changes, so that a repeated finding leaves the
 /// conditions equal to what they were.
 pub fn set(conditions: &mut Vec<Condition>, finding: Finding, generation: Option<i64>, now: Time) {
-    let (condition_type, status) = finding.reason.class().condition();
+    let Finding { reason, message } = finding;
+    let (condition_type, status) = reason.class().condition();
     let mut new = Condition {
         type_: condition_type.as_str().to_owned(),
         status: status.to_owned(),
-        reason: finding.reason.as_str().to_owned(),
-        message: presentable(&finding.message, LONGEST_MESSAGE),
+        reason: reason.as_str().to_owned(),
+        message: presentable(&message, LONGEST_MESSAGE),
         observed_generation: generation,
         last_transition_time: now,
     };

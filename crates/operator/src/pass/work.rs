@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::pin::pin;
 use std::time::Duration;
 
 use exec::{End, Server, Sessions, check_usable};
@@ -130,7 +129,7 @@ impl Work<'_> {
         }
         let is_shared = next.actions.iter().any(|action| action.site() == Site::Maintenance);
         let turn = if is_shared && turn.is_none() { self.turn().await } else { turn };
-        let applied = in_turn(turn, self.apply(round.sessions, &wanted, &next)).await?;
+        let applied = in_turn(turn, Box::pin(self.apply(round.sessions, &wanted, &next))).await?;
         Ok(Some(self.remember(state, applied)))
     }
 
@@ -322,8 +321,7 @@ impl Work<'_> {
 
 /// Does the work and gives the turn back at its end, or when it has been had for long enough: the locks on the server
 /// do without it.
-async fn in_turn<T>(turn: Option<SemaphorePermit<'_>>, work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
+async fn in_turn<T>(turn: Option<SemaphorePermit<'_>>, mut work: impl Future<Output = T> + Unpin) -> T {
     if let Ok(done) = timeout(TURN, &mut work).await {
         return done;
     }
