@@ -207,9 +207,18 @@ fn contents_reply() -> BoxedStrategy<Value> {
         ("columns", list(row(vec![number(), name(), kind(), number(), name(), item()]), 4)),
         ("defaults", list(row(vec![number(), number(), kind(), acl()]), 5)),
         ("owners", list(number(), 5)),
+        ("event_triggers", event_triggers()),
         ("roles", roles_of(0)),
         ("memberships", memberships()),
     ])
+}
+
+fn event_triggers() -> BoxedStrategy<Value> {
+    let event = one_of(&["ddl_command_start", "ddl_command_end", "sql_drop", "table_rewrite", "login", "?"]);
+    let tags =
+        prop_oneof![list(one_of(&["GRANT", "REVOKE", "ALTER DEFAULT PRIVILEGES", ""]), 3), Just(Value::Null)];
+    let trigger = row(vec![name(), number(), event, tags.boxed(), name(), number()]);
+    prop_oneof![3 => Just(Value::Null), 1 => list(trigger, 3)].boxed()
 }
 
 fn dependency_rows() -> impl Strategy<Value = Vec<Value>> {
@@ -228,6 +237,7 @@ fn owned_reply() -> BoxedStrategy<Value> {
         ("armed_relations", list(view(), 3)),
         ("overreaching_views", list(view(), 3)),
         ("exposed_views", list(row(vec![view(), number()]), 3)),
+        ("event_triggers", event_triggers()),
         ("roles", roles_of(0)),
     ])
 }
