@@ -76,7 +76,7 @@ pub(crate) async fn apply(
     for step in plan.steps() {
         let site = step[0].site();
         let end = match step {
-            [action] if !action.is_transactional() => alone(sessions, action).await?,
+            [action] if !action.is_transactional() => alone(sessions, desired, action).await?,
             step => {
                 // Where a long run in a database was cut, the last look at it has just been taken.
                 let is_fresh = site != Site::Maintenance && before == Some(site);
@@ -154,7 +154,12 @@ async fn work(
         }
     }
     let parts = read_again(sessions, desired, site).await?;
-    let left: Vec<_> = plan::plan(desired, &parts.catalog())
+    let next = plan::plan(desired, &parts.catalog());
+    // What was done to something that became somebody else's, or a superuser, in the moment between is undone.
+    if next.refuses_more_than(&fresh) {
+        return Ok(End::Stale);
+    }
+    let left: Vec<_> = next
         .actions
         .into_iter()
         // What came up meanwhile is for the next round.
@@ -264,11 +269,17 @@ fn check_form(mode: PasswordMode, action: &Action) -> Result<(), Error> {
 }
 
 /// A statement that stands in no transaction with others, under a lock of the session.
-async fn alone(sessions: &mut Sessions<'_>, action: &Action) -> Result<End, Error> {
+async fn alone(sessions: &mut Sessions<'_>, desired: &Desired, action: &Action) -> Result<End, Error> {
     let maintenance = database(sessions, action.site());
     let session = sessions.session(&maintenance).await?;
     session.settle().await?;
     take_lock(sessions, &maintenance, SESSION).await?;
+    // It cannot be undone: what it is about must still be what it was planned for.
+    let parts = read_again(sessions, desired, action.site()).await?;
+    if !plan::plan(desired, &parts.catalog()).actions.contains(action) {
+        sessions.session(&maintenance).await?.execute(UNLOCK).await?;
+        return Ok(End::Stale);
+    }
     let session = sessions.session(&maintenance).await?;
     let result = session.execute_slowly(action.statement()).await;
     if let Ok(()) | Err(Error::Statement { .. }) = result {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Action, Claim, Ident, Marker, NewPassword, Oid, Origin, QualifiedName};
+use crate::{Action, Claim, Ident, Marker, NewPassword, Oid, Origin, QualifiedName, Server};
 
 /// The wanted state of one database and of the roles that have to do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +50,25 @@ pub enum Managed {
 }
 
 /// What an earlier pass reported as provisioned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
+    /// The identifier of the server then, if it could be read: on another server the number says nothing.
+    pub system_identifier: Option<String>,
     /// The object's number then: the same name with another number is another object.
     pub oid: Oid,
     /// Whether we made it.
     pub origin: Origin,
+}
+
+impl Recorded {
+    /// Whether this object of the server is the one that was reported.
+    pub(crate) fn is(&self, oid: Oid, server: &Server) -> bool {
+        let is_same_server = match (&self.system_identifier, &server.system_identifier) {
+            (Some(recorded), Some(found)) => recorded == found,
+            (Some(_) | None, None) | (None, Some(_)) => true,
+        };
+        is_same_server && self.oid == oid
+    }
 }
 
 /// A role that must exist and be able to log in.

@@ -14,6 +14,7 @@ mod example;
 mod hostile;
 mod interrupted;
 mod login;
+mod ownership;
 mod passwords;
 mod quoting;
 mod relay;

@@ -45,7 +45,7 @@ pub(super) fn judge(
 ) -> Verdict {
     let found = catalog.database.as_ref();
     let (claim, recorded, wanted_owner) = match &desired.managed {
-        Managed::Yes { claim, recorded, owner, .. } => (claim, *recorded, owner),
+        Managed::Yes { claim, recorded, owner, .. } => (claim, recorded.as_ref(), owner),
         Managed::Released { .. } | Managed::No => return judge_expected(desired, found, plan),
     };
     let withhold = |refusal, hint: &str| Withheld::Database {
@@ -108,10 +108,10 @@ impl Proof<'_> {
     fn judge(
         &self,
         claim: &Claim,
-        recorded: Option<Recorded>,
+        recorded: Option<&Recorded>,
         found: &Database,
     ) -> Result<Origin, &'static str> {
-        let recorded = recorded.filter(|recorded| recorded.oid == found.oid);
+        let recorded = recorded.filter(|recorded| recorded.is(found.oid, &self.catalog.server));
         match claim.judge(found.comment.as_deref()) {
             Ownership::Ours(origin) if recorded.is_some() || self.is_trusted(found.owner) => Ok(origin),
             Ownership::Ours(_) => Err("its marker is ours, but its owner is not"),

@@ -20,7 +20,7 @@ pub(super) fn judge<'a>(view: &View<'a>, name: &Ident, leaving: &Leaving) -> Opt
     match leaving.claim.judge(role.comment.as_deref()) {
         Ownership::Ours(origin) => Some((oid, role, origin)),
         Ownership::Foreign(foreign) if foreign.yields_to_record() => {
-            let recorded = leaving.recorded.filter(|recorded| recorded.oid == oid)?;
+            let recorded = leaving.recorded.as_ref().filter(|it| it.is(oid, &view.catalog.server))?;
             Some((oid, role, recorded.origin))
         }
         Ownership::Adoptable | Ownership::Foreign(_) => None,

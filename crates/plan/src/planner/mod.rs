@@ -15,7 +15,7 @@ mod view;
 
 use std::collections::BTreeSet;
 
-use crate::{Action, Catalog, Desired, Ident, Phase, Site, Withheld};
+use crate::{Action, Catalog, Desired, Ident, Phase, Refusal, Site, Withheld};
 use view::View;
 
 /// What to do, in order, and what is left out.
@@ -31,6 +31,18 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
+    }
+
+    /// Whether a role or the database may not be touched that could be touched before.
+    pub fn refuses_more_than(&self, before: &Self) -> bool {
+        let is_refusal = |one: &&Withheld| match one {
+            Withheld::Role { refusal, .. } | Withheld::Database { refusal, .. } => match refusal {
+                Refusal::NotOurs | Refusal::Reserved => true,
+                Refusal::InsufficientPrivilege => false,
+            },
+            _ => false,
+        };
+        self.withheld.iter().filter(is_refusal).any(|one| !before.withheld.contains(one))
     }
 
     /// Runs of actions that share a site and may share a transaction; what may not stands alone. A run that names

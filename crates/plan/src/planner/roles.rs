@@ -44,7 +44,8 @@ fn judge_login(name: &Ident, login: &Login, catalog: &Catalog) -> Result<Origin,
     match login.claim.judge(role.comment.as_deref()) {
         Ownership::Ours(origin) => Ok(origin),
         Ownership::Adoptable => Ok(Origin::Adopted),
-        Ownership::Foreign(foreign) => match login.recorded.filter(|recorded| recorded.oid == oid) {
+        Ownership::Foreign(foreign) => match login.recorded.as_ref().filter(|it| it.is(oid, &catalog.server))
+        {
             Some(recorded) if foreign.yields_to_record() => Ok(recorded.origin),
             _ if foreign == Foreign::Unmarked && is_proof(role.password) => Ok(Origin::Adopted),
             _ => Err((Refusal::NotOurs, reason(foreign, name, login))),

@@ -1,6 +1,7 @@
 //! What the plan says, statement by statement.
 
 mod limits;
+mod ownership;
 mod surplus;
 mod triggers;
 
@@ -281,7 +282,7 @@ fn owner_public_and_password_drift_is_repaired() {
     let builder = Builder::provisioned(17, &wanted);
     let oid = builder.catalog.database.as_ref().unwrap().oid;
     if let Managed::Yes { recorded, .. } = &mut wanted.managed {
-        *recorded = Some(crate::Recorded { oid, origin: crate::Origin::Created });
+        *recorded = Some(crate::Recorded { system_identifier: None, oid, origin: crate::Origin::Created });
     }
     let builder = builder
         .role("thief")
@@ -510,8 +511,11 @@ fn a_sharers_marker_is_left_as_it_is() {
     check(&wanted, &builder, expect![[""]]);
     // Only what is left of one that is gone is marked again.
     wanted.logins.get_mut(&ident("reader")).unwrap().claim.uids.remove("uid-reader");
-    wanted.logins.get_mut(&ident("reader")).unwrap().recorded =
-        Some(Recorded { oid: builder.oid("reader"), origin: Origin::Created });
+    wanted.logins.get_mut(&ident("reader")).unwrap().recorded = Some(Recorded {
+        system_identifier: Some("1".into()),
+        oid: builder.oid("reader"),
+        origin: Origin::Created,
+    });
     check(
         &wanted,
         &builder,

@@ -89,7 +89,7 @@ impl World {
     pub(super) fn desired(&self) -> Desired {
         let login = |role: &Ident| {
             let password = Some(self.verifiers[role].clone().into());
-            let recorded = self.recorded.get(role).copied();
+            let recorded = self.recorded.get(role).cloned();
             (role.clone(), Login { claim: claim_of(role), recorded, password })
         };
         Desired {
@@ -98,7 +98,7 @@ impl World {
                 owner: self.owner.clone(),
                 template: ident("template0"),
                 claim: claim(self.place.database.as_str()),
-                recorded: self.database,
+                recorded: self.database.clone(),
                 prune: self.prune,
             },
             logins: self.users.keys().chain([&self.owner]).map(login).collect(),
@@ -113,7 +113,7 @@ impl World {
     pub(super) fn record(&mut self, catalog: &Catalog) {
         self.leaving.clear();
         self.locked_out.clear();
-        let made = |oid| Recorded { oid, origin: Origin::Created };
+        let made = |oid| Recorded { system_identifier: None, oid, origin: Origin::Created };
         self.database = catalog.database.as_ref().map(|database| made(database.oid));
         let named = self.users.keys().chain([&self.owner]);
         self.recorded =
@@ -122,7 +122,7 @@ impl World {
 
     /// The resource of this role is deleted, or names another.
     pub(super) fn leave(&mut self, role: &Ident, disposition: Disposition) {
-        let recorded = self.recorded.get(role).copied();
+        let recorded = self.recorded.get(role).cloned();
         self.leaving.insert(role.clone(), Leaving { claim: claim_of(role), recorded, disposition });
     }
 
