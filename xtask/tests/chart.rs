@@ -96,6 +96,10 @@ fn an_old_values_file_gives_the_old_objects() {
             "PG_DATABASE=postgres",
             "RESYNC_SECONDS=300",
             "POD_NAMESPACE=metadata.namespace",
+            "SECRETS_ACROSS_NAMESPACES=consent",
+            "SUPERUSER_SECRETS_ACROSS_NAMESPACES=consent",
+            "DATABASES_ACROSS_NAMESPACES=consent",
+            "NAMED_SERVERS=any",
             "HTTP_PORT=8080",
             "LOG_LEVEL=info",
             "LOG_FORMAT=text",
@@ -135,6 +139,10 @@ fn every_value_arrives_where_it_belongs() {
             "RESYNC_SECONDS=60",
             "WATCH_NAMESPACES=team-a,team-b",
             "POD_NAMESPACE=metadata.namespace",
+            "SECRETS_ACROSS_NAMESPACES=any",
+            "SUPERUSER_SECRETS_ACROSS_NAMESPACES=none",
+            "DATABASES_ACROSS_NAMESPACES=any",
+            "NAMED_SERVERS=none",
             "HTTP_PORT=8080",
             "LOG_LEVEL=debug",
             "LOG_FORMAT=json",
@@ -262,6 +270,8 @@ fn a_value_of_the_wrong_type_is_named() {
     assert!(message.contains("sslMode") && message.contains("verify-full"), "{message}");
     let message = helm("postgres:\n  passwordMode: clear\n").unwrap_err();
     assert!(message.contains("passwordMode") && message.contains("plaintext"), "{message}");
+    let message = helm("namespaces:\n  secrets: all\n").unwrap_err();
+    assert!(message.contains("secrets") && message.contains("consent"), "{message}");
 }
 
 #[test]

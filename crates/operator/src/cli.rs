@@ -12,7 +12,7 @@ use exec::{Learned, Part, Password, PasswordMode, Server, SslMode, Tls, Unusable
 use plan::Ident;
 use thiserror::Error;
 
-use crate::settings::Settings;
+use crate::settings::{Boundaries, Boundary, NamedServers, Settings};
 
 /// Provisions PostgreSQL databases, users and Secrets for `PostgresDatabase` and `PostgresUser` resources.
 ///
@@ -88,6 +88,49 @@ pub struct RunArgs {
     /// The operator's own namespace, whose resources may reach into others [default: the service account's]
     #[arg(long, global = true, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
     pod_namespace: Option<String>,
+    /// Whether resources outside the operator's namespace may place Secrets in another one: any (always), consent
+    /// (where that namespace's annotation lets them), none
+    #[arg(
+        long,
+        global = true,
+        env = "SECRETS_ACROSS_NAMESPACES",
+        value_name = "WHICH",
+        default_value = "consent",
+        hide_possible_values = true
+    )]
+    secrets_across_namespaces: Boundary,
+    /// Whether resources outside the operator's namespace may use superuser Secrets of another one: any, consent
+    /// (where that namespace's annotation lets them), none
+    #[arg(
+        long,
+        global = true,
+        env = "SUPERUSER_SECRETS_ACROSS_NAMESPACES",
+        value_name = "WHICH",
+        default_value = "consent",
+        hide_possible_values = true
+    )]
+    superuser_secrets_across_namespaces: Boundary,
+    /// Whether users outside the operator's namespace may use a database whose resource is in another one:
+    /// any (also one that has none), consent (where its `allowUsersFrom` lets them), none
+    #[arg(
+        long,
+        global = true,
+        env = "DATABASES_ACROSS_NAMESPACES",
+        value_name = "WHICH",
+        default_value = "consent",
+        hide_possible_values = true
+    )]
+    databases_across_namespaces: Boundary,
+    /// Which servers resources outside the operator's namespace may name in `host`: any, or none but the operator's
+    #[arg(
+        long,
+        global = true,
+        env = "NAMED_SERVERS",
+        value_name = "WHICH",
+        default_value = "any",
+        hide_possible_values = true
+    )]
+    named_servers: NamedServers,
     /// Tells installations apart in the comments on roles and databases [default: the uid of kube-system]
     #[arg(long, global = true, env = "INSTALLATION_ID", value_name = "ID")]
     installation_id: Option<String>,
@@ -230,6 +273,12 @@ impl RunArgs {
             resync: Duration::from_secs(self.resync_seconds),
             watch,
             namespace: given(self.pod_namespace),
+            boundaries: Boundaries {
+                secrets: self.secrets_across_namespaces,
+                superuser_secrets: self.superuser_secrets_across_namespaces,
+                databases: self.databases_across_namespaces,
+                named_servers: self.named_servers,
+            },
             installation,
             catalog_limit: self.catalog_limit_mib << 20,
             listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.http_port))),
@@ -346,6 +395,28 @@ mod tests {
         let empty = ["--pg-password-mode", "", "--pg-sslmode", " "];
         let found = settings(&[&server[..], &empty].concat()).unwrap().server.unwrap();
         assert_eq!(found.passwords, PasswordMode::Verifier);
+    }
+
+    #[test]
+    fn the_boundaries_are_closed_unless_somebody_consents_or_opens_them() {
+        let boundaries = |args: &[&str]| settings(args).unwrap().boundaries;
+        assert_eq!(boundaries(&[]), Boundaries::default());
+        assert_eq!(Boundaries::default().secrets, Boundary::Consent);
+        let given = boundaries(&[
+            "--secrets-across-namespaces=none",
+            "--superuser-secrets-across-namespaces=any",
+            "--databases-across-namespaces=any",
+            "--named-servers=none",
+        ]);
+        let expected = Boundaries {
+            secrets: Boundary::None,
+            superuser_secrets: Boundary::Any,
+            databases: Boundary::Any,
+            named_servers: NamedServers::None,
+        };
+        assert_eq!(given, expected);
+        let message = settings(&["--named-servers", "consent"]).unwrap_err();
+        assert!(message.contains("consent") && !message.contains('\n'), "{message}");
     }
 
     #[test]

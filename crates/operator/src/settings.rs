@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use exec::Server;
 use plan::Ident;
 
@@ -22,12 +23,49 @@ pub struct Settings {
     pub watch: BTreeSet<String>,
     /// The operator's own namespace, whose resources are trusted; `None` for the client's default.
     pub namespace: Option<String>,
+    /// What resources of other namespaces may reach.
+    pub boundaries: Boundaries,
     /// Tells installations apart in what they write on roles and databases; `None` for the cluster's own identity.
     pub installation: Option<String>,
     /// How many bytes may be read of one database: what is made of them takes up to fifteen times as much memory.
     pub catalog_limit: u32,
     /// Where to answer health checks; `None` for nowhere.
     pub listen: Option<SocketAddr>,
+}
+
+/// What resources outside the operator's own namespace may reach beyond their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Boundaries {
+    /// Whether they may place their Secrets in another namespace.
+    pub secrets: Boundary,
+    /// Whether they may use admin credentials that lie in another namespace.
+    pub superuser_secrets: Boundary,
+    /// Whether their users may use a database whose `PostgresDatabase` is in another namespace, or that has none.
+    pub databases: Boundary,
+    /// Whether they may name a server at all.
+    pub named_servers: NamedServers,
+}
+
+/// Whether something crosses from one namespace into another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Boundary {
+    /// Always, as the old operator behaved.
+    Any,
+    /// Where the other namespace consents.
+    #[default]
+    Consent,
+    /// Never.
+    None,
+}
+
+/// Which servers resources may name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NamedServers {
+    /// Every one for which they have credentials.
+    #[default]
+    Any,
+    /// No other than the operator's.
+    None,
 }
 
 impl Settings {
@@ -41,6 +79,7 @@ impl Settings {
             resync: Duration::from_mins(5),
             watch: BTreeSet::new(),
             namespace: None,
+            boundaries: Boundaries::default(),
             installation: None,
             catalog_limit: 4 << 20,
             listen: None,
