@@ -93,6 +93,11 @@ impl<K: Ord + Clone> Backoffs<K> {
         jittered(pause)
     }
 
+    /// Whether nobody has failed of late.
+    pub fn is_free(&self, key: &K) -> bool {
+        !self.entries.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
     /// Why to wait, if somebody has failed since anybody was let through.
     pub fn wait(&self, key: &K) -> Option<Wait> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

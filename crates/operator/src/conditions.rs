@@ -148,7 +148,7 @@ reasons! {
         "";
 
     NotAllowed, Class::NeedsPerson,
-        "The resource reaches into another namespace, which has not consented.",
+        "The resource reaches into another namespace, which has not consented, or for a server that it may not name.",
         "The message says which consent is missing: an annotation of the namespace, or `allowUsersFrom`.";
     Conflict, Class::NeedsPerson,
         "Another resource has the same role, database or Secret, or is older and claims it.",

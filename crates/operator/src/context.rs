@@ -1,6 +1,6 @@
 //! What all passes of one operator share. There is no global state: several operators can live in one process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use exec::Server;
@@ -47,6 +47,7 @@ pub struct Context {
 pub struct Memory {
     settled: Mutex<BTreeMap<DatabaseKey, Settled>>,
     reported: Mutex<BTreeMap<String, Reported>>,
+    refused: Mutex<BTreeSet<String>>,
     compared: Mutex<BTreeMap<ObjectName, Compared>>,
 }
 
@@ -100,6 +101,23 @@ impl Memory {
     pub fn set_compared(&self, secret: &ObjectName, version: &Version, stored: &str, state: PasswordState) {
         let entry = Compared { version: version.clone(), stored: stored.to_owned(), state };
         self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.clone(), entry);
+    }
+
+    /// Whether the resource was refused and has not been provisioned since. Its status may tell of a conflict by now.
+    pub fn was_refused(&self, uid: &str) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    }
+
+    /// Remembers, or forgets, that a resource was refused.
+    pub fn set_refused(&self, uid: &str, is_refused: bool) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        _ = if is_refused { refused.insert(uid.to_owned()) } else { refused.remove(uid) };
+    }
+
+    /// Forgets a resource that is gone.
+    pub fn forget_resource(&self, uid: &str) {
+        self.set_refused(uid, false);
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     /// Remembers a status that was just written.

@@ -37,7 +37,7 @@ pub enum ServerKey {
     Configured,
     /// One that resources name.
     Named {
-        /// The host, in lower case.
+        /// The host, [spelled](spelled) in the one way.
         host: String,
         /// The Secret with the admin credentials.
         secret: ObjectName,
@@ -166,14 +166,21 @@ impl Resource {
         self.status().and_then(|status| status.provisioned.as_ref())
     }
 
+    /// What exists because of it on the server at this address, if these credentials were used.
+    pub fn recorded_at(&self, address: &str, server: &ServerKey) -> Option<&Provisioned> {
+        self.provisioned().filter(|found| found.server == address && found.server_key() == *server)
+    }
+
     /// Whether it was provisioned as it is now, on the server at this address and with these credentials.
     pub fn is_provisioned_at(&self, address: &str, server: &ServerKey) -> bool {
-        self.provisioned().is_some_and(|found| {
-            found.server == address
-                && found.server_key() == *server
-                && found.role.as_deref() == Some(self.role())
-                && found.database.as_deref() == Some(self.database())
+        self.recorded_at(address, server).is_some_and(|found| {
+            found.role.as_deref() == Some(self.role()) && found.database.as_deref() == Some(self.database())
         })
+    }
+
+    /// Whether nobody's word is needed any more to let it go: it has something on a server.
+    pub fn is_leaving(&self) -> bool {
+        self.is_deleting() && self.provisioned().is_some()
     }
 
     /// The same resource with a status that is newer than the cache's.
@@ -202,7 +209,7 @@ impl Resource {
         match self.server_choice() {
             ServerChoice::Configured | ServerChoice::HalfNamed { .. } => ServerKey::Configured,
             ServerChoice::Named { host, secret } => ServerKey::Named {
-                host: host.to_ascii_lowercase(),
+                host: spelled(host),
                 secret: ObjectName { namespace: secret.namespace.clone(), name: secret.name.clone() },
             },
         }
@@ -221,14 +228,24 @@ impl Resource {
     }
 }
 
+/// A host in the one way in which hosts are compared: case and the root's dot make no difference to DNS.
+pub fn spelled(host: &str) -> String {
+    host.trim().trim_end_matches('.').to_ascii_lowercase()
+}
+
 impl Provisioned {
+    /// Where the credentials were put.
+    pub fn secret(&self) -> Option<ObjectName> {
+        Some(ObjectName { namespace: self.secret_namespace.clone()?, name: self.secret_name.clone()? })
+    }
+
     /// The server and the credentials that were used.
     fn server_key(&self) -> ServerKey {
         let host = self.server.rsplit_once(':').map_or(&*self.server, |(host, _)| host);
         match &self.superuser_secret {
             None => ServerKey::Configured,
             Some(SuperuserSecret { name, namespace }) => ServerKey::Named {
-                host: host.to_ascii_lowercase(),
+                host: spelled(host),
                 secret: ObjectName { namespace: namespace.clone(), name: name.clone() },
             },
         }

@@ -10,12 +10,12 @@ use tokio::sync::Semaphore;
 use crate::backoff::Backoffs;
 use crate::caches::Version;
 use crate::lanes::{Lane, Lanes};
-use crate::resource::ObjectName;
+use crate::resource::{ObjectName, spelled};
 
-/// A server by address: lower-case host and port.
+/// A server by address: host, [spelled] in the one way, and port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
-    /// The host, in lower case.
+    /// The host.
     pub host: String,
     /// The port.
     pub port: u16,
@@ -30,6 +30,8 @@ pub struct Servers {
     pub lanes: Lanes,
     gates: Mutex<BTreeMap<Address, Arc<Gate>>>,
     named: Mutex<BTreeMap<(String, ObjectName), Named>>,
+    /// What servers said last who they are.
+    identities: Mutex<BTreeMap<Address, String>>,
     /// What was said last of a server and its admin role.
     introduced: Mutex<BTreeMap<(Address, String), Introduction>>,
 }
@@ -85,6 +87,18 @@ impl Servers {
         }
     }
 
+    /// Notes who a server says it is; true when that is news.
+    pub fn identify(&self, address: &Address, catalog: &Catalog) -> bool {
+        let Some(found) = &catalog.server.system_identifier else { return false };
+        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        identities.insert(address.clone(), found.clone()).as_ref() != Some(found)
+    }
+
+    /// Who the server at this address said it is.
+    pub fn identity(&self, address: &Address) -> Option<String> {
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
+    }
+
     /// The server that was made from this version of a Secret. One without version is not kept.
     pub fn named(&self, host: &str, secret: &ObjectName, version: Option<&Version>) -> Option<Arc<Server>> {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,13 +140,13 @@ const fn rank(admin: &Role) -> &'static str {
 impl Address {
     /// Where this server is.
     pub fn of(server: &Server) -> Self {
-        Self { host: server.host.to_ascii_lowercase(), port: server.port }
+        Self { host: spelled(&server.host), port: server.port }
     }
 
     /// The address as the status spells it.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = text.rsplit_once(':')?;
-        Some(Self { host: host.to_ascii_lowercase(), port: port.parse().ok()? })
+        Some(Self { host: spelled(host), port: port.parse().ok()? })
     }
 }
 

@@ -164,9 +164,11 @@ impl Vault {
         Ok(self.learn(name, patched, unseen))
     }
 
-    /// Deletes this very Secret. Whether it is gone already does not matter.
+    /// Deletes this version of a Secret: whoever changed it since may have made it his. Whether it is gone already does
+    /// not matter.
     pub async fn delete(&self, name: &ObjectName, version: &Version) -> Result<(), kube::Error> {
-        let preconditions = Preconditions { uid: Some(version.uid.clone()), resource_version: None };
+        let Version { uid, resource_version } = version.clone();
+        let preconditions = Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         let deleted = self.api(name).delete(&name.name, &params).await;
         self.forget(name);

@@ -21,6 +21,7 @@ use crate::api::user::PostgresUser;
 use crate::api::{ANNOTATION_ALLOW_SECRETS_FROM, ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM};
 use crate::caches::{Caches, NamespaceMeta, SecretMeta};
 use crate::context::Context;
+use crate::pass::gather;
 use crate::passes::Passes;
 use crate::patch;
 use crate::resource::{DatabaseKey, ObjectName, Resource, ServerKey};
@@ -170,12 +171,14 @@ async fn pump<K>(
 }
 
 /// What was last seen of an object, as far as passes depend on it: our own status writes must not trigger passes.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Seen {
     generation: Option<i64>,
     is_deleting: bool,
     finalizers: Option<Vec<String>>,
     owners: usize,
+    /// Once it is, names that it asked for are free for others.
+    is_refused: bool,
 }
 
 /// Asks for passes as things change, until the watches end.
@@ -218,25 +221,36 @@ fn by_resource(
         is_deleting: resource.is_deleting(),
         finalizers: resource.meta().finalizers.clone(),
         owners: resource.meta().owner_references.as_ref().map_or(0, Vec::len),
+        is_refused: gather::is_refused(resource),
     };
-    if !is_there {
-        seen.remove(resource.uid());
-    } else if seen.get(resource.uid()) == Some(&now) {
-        return Vec::new();
+    let before = seen.remove(resource.uid());
+    if is_there {
+        seen.insert(resource.uid().to_owned(), now.clone());
     } else {
-        seen.insert(resource.uid().to_owned(), now);
+        context.memory.forget_resource(resource.uid());
+    }
+    let is_others = |other: &Resource| other.uid() != resource.uid() && contests(resource, other);
+    if let Some(before) = before.filter(|_| is_there) {
+        let was_refused = before.is_refused;
+        if (Seen { is_refused: now.is_refused, ..before }) == now {
+            let is_freed = now.is_refused && !was_refused;
+            return if is_freed { keys(context, is_others) } else { Vec::new() };
+        }
     }
     if is_there && !resource.has_finalizer() && !resource.is_deleting() {
         tokio::spawn(add_finalizer(context.clone(), resource.uid().to_owned()));
         return Vec::new();
     }
-    let mut concerned = keys(context, |other| {
-        other.role() == resource.role()
-            || other.database() == resource.database()
-            || other.secret() == resource.secret()
-    });
+    let mut concerned = keys(context, |other| contests(resource, other));
     concerned.push(resource.key());
     concerned
+}
+
+/// Whether the two ask for something of the same name.
+fn contests(resource: &Resource, other: &Resource) -> bool {
+    other.role() == resource.role()
+        || other.database() == resource.database()
+        || other.secret() == resource.secret()
 }
 
 /// Puts the finalizer on, as long as the resource is there without one.

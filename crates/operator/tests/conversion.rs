@@ -16,6 +16,7 @@ use operator::pass::admit::{World, admit};
 use operator::pass::desired::{Cast, desired};
 use operator::resource::Resource;
 use operator::servers::Address;
+use operator::settings::Boundaries;
 use plan::Ident;
 use plan::testing::{Builder, simulate, verifier};
 use proptest::prelude::*;
@@ -219,8 +220,14 @@ fn resources_of_any_form_become_statements_in_which_every_name_is_quoted() {
         resources.iter().for_each(look_at);
         converted.set(converted.get() + resources.len());
         let consent = |namespace: &str| Consent::of(namespace);
-        let world = World { trusted: "ops", secrets_from: &consent, superuser_secrets_from: &consent };
-        let accepted = admit(&world, resources).accepted;
+        let world = World {
+            trusted: "ops",
+            boundaries: Boundaries::default(),
+            secrets_from: &consent,
+            superuser_secrets_from: &consent,
+            recorded: &|resource| resource.provisioned(),
+        };
+        let accepted = admit(&world, &resources).accepted;
         let mut known: Vec<_> = FIXED.into();
         for object in &objects {
             texts(object, &mut known);

@@ -34,6 +34,10 @@ pub const ANNOTATION_ALLOW_SECRETS_FROM: &str = "pgprovisioner.drewsonne.github.
 pub const ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM: &str =
     "pgprovisioner.drewsonne.github.io/allow-superuser-secrets-from";
 
+/// Annotation of a superuser Secret: the only hosts that its credentials may be sent to. Separated by commas.
+// No key of the Secret: other operators write a key `host` there, spelled in their own way.
+pub const ANNOTATION_HOSTS: &str = "pgprovisioner.drewsonne.github.io/hosts";
+
 /// The definitions of both kinds, as they are installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![database::PostgresDatabase::crd(), user::PostgresUser::crd()];

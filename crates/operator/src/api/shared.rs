@@ -48,7 +48,7 @@ pub enum ServerChoice<'a> {
 impl<'a> ServerChoice<'a> {
     pub(super) fn of(host: Option<&'a str>, secret: Option<&'a SuperuserSecret>) -> Self {
         let (given, missing) = ("host", "superuserSecret");
-        match (host, secret) {
+        match (host.filter(|host| !host.trim().is_empty()), secret) {
             (None, None) => Self::Configured,
             (Some(_), None) => Self::HalfNamed { given, missing },
             (None, Some(_)) => Self::HalfNamed { given: missing, missing: given },

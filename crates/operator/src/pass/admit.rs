@@ -1,21 +1,30 @@
 //! Who may have what: namespaces, reserved names, conflicts. No I/O.
 
+mod claims;
+
 use std::collections::BTreeMap;
 
 use plan::{Ident, is_reserved};
 
+use crate::api::shared::Provisioned;
 use crate::caches::Consent;
 use crate::conditions::{Finding, Reason};
 use crate::resource::{ObjectName, Resource, ServerKey};
+use crate::settings::{Boundaries, Boundary, NamedServers};
+use claims::Claims;
 
 /// What the rules need to know of the cluster.
 pub struct World<'a> {
     /// The operator's own namespace.
     pub trusted: &'a str,
+    /// How far the others reach.
+    pub boundaries: Boundaries,
     /// Which namespaces may place Secrets in this one.
     pub secrets_from: &'a dyn Fn(&str) -> Consent,
     /// Which namespaces may use admin credentials of this one.
     pub superuser_secrets_from: &'a dyn Fn(&str) -> Consent,
+    /// What a resource has on this server already, as its status remembers. Only the operator writes that.
+    pub recorded: &'a dyn for<'r> Fn(&'r Resource) -> Option<&'r Provisioned>,
 }
 
 /// The verdict on the resources of one server.
@@ -27,38 +36,33 @@ pub struct Admission {
     pub refused: BTreeMap<String, Finding>,
 }
 
-/// Judges all resources of one server, eldest first: what an elder has, a younger one cannot get.
-pub fn admit(world: &World<'_>, resources: Vec<Resource>) -> Admission {
+/// Judges all resources of one server, eldest first: what somebody has stays with it, and what an elder asks for a
+/// younger one cannot get.
+pub fn admit(world: &World<'_>, resources: &[Resource]) -> Admission {
     let mut admission = Admission::default();
-    let databases: Vec<_> =
-        resources.iter().filter(|one| matches!(one, Resource::Database(_))).cloned().collect();
-    for resource in resources {
-        let is_leaving = resource.is_deleting() && resource.provisioned().is_some();
-        let verdict = match is_leaving {
+    let mut claims = Claims::of(world, resources);
+    for (at, resource) in resources.iter().enumerate() {
+        let verdict = match resource.is_leaving() {
             true => Ok(()),
-            false => judge(world, &databases, &admission, &resource),
+            false => judge(world, resource, &claims, at),
         };
         match verdict {
-            Ok(()) => admission.accepted.push(resource),
+            Ok(()) => {
+                claims.accept(at);
+                admission.accepted.push(resource.clone());
+            }
             Err(finding) => _ = admission.refused.insert(resource.uid().to_owned(), finding),
         }
     }
     admission
 }
 
-fn judge(
-    world: &World<'_>,
-    databases: &[Resource],
-    admission: &Admission,
-    resource: &Resource,
-) -> Result<(), Finding> {
+fn judge(world: &World<'_>, resource: &Resource, claims: &Claims<'_>, at: usize) -> Result<(), Finding> {
     check_names(resource)?;
-    check_namespaces(world, resource)?;
-    check_database(world, databases, resource)?;
-    for elder in &admission.accepted {
-        check_conflict(elder, resource)?;
-    }
-    Ok(())
+    check_server(world, resource)?;
+    check_secret(world, resource)?;
+    check_database(world, resource, claims)?;
+    claims.check(at)
 }
 
 fn refuse(reason: Reason, message: String) -> Result<(), Finding> {
@@ -82,57 +86,82 @@ fn check_names(resource: &Resource) -> Result<(), Finding> {
     }
 }
 
-fn check_namespaces(world: &World<'_>, resource: &Resource) -> Result<(), Finding> {
+/// Whether a boundary lets somebody through.
+fn crosses(boundary: Boundary, consents: impl FnOnce() -> bool) -> bool {
+    match boundary {
+        Boundary::Any => true,
+        Boundary::Consent => consents(),
+        Boundary::None => false,
+    }
+}
+
+/// How to have it let somebody through, or why nobody can.
+fn way_through(boundary: Boundary, consent: &str) -> String {
+    match boundary {
+        Boundary::Any | Boundary::Consent => format!("to consent: {consent}"),
+        Boundary::None => "the operator is configured to let nobody through".to_owned(),
+    }
+}
+
+fn check_server(world: &World<'_>, resource: &Resource) -> Result<(), Finding> {
     let own = resource.namespace();
+    let ServerKey::Named { host, secret } = resource.server_key() else { return Ok(()) };
     if own == world.trusted {
         return Ok(());
     }
+    match world.boundaries.named_servers {
+        NamedServers::Any => (),
+        NamedServers::None => {
+            let message = format!("the operator is configured to let {own} name no server: remove spec.host");
+            return refuse(Reason::NotAllowed, message);
+        }
+    }
+    // Not the directory of a socket in the operator's own pod, nor anything that would break a line of its log.
+    if !host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:%".contains(c)) {
+        return refuse(Reason::NotAllowed, format!("{host:?} is no host name and no address"));
+    }
+    let boundary = world.boundaries.superuser_secrets;
+    let consents = || (world.superuser_secrets_from)(&secret.namespace).includes(own);
+    if secret.namespace == own || crosses(boundary, consents) {
+        return Ok(());
+    }
+    let annotation = crate::api::ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM;
+    let consent = format!("kubectl annotate namespace {} {annotation}={own}", secret.namespace);
+    let way = way_through(boundary, &consent);
+    refuse(Reason::NotAllowed, format!("superuser Secret {secret} may not be used by {own}; {way}"))
+}
+
+fn check_secret(world: &World<'_>, resource: &Resource) -> Result<(), Finding> {
+    let own = resource.namespace();
     let ObjectName { namespace: target, .. } = resource.secret();
-    if target != own && !(world.secrets_from)(&target).includes(own) {
-        let annotation = crate::api::ANNOTATION_ALLOW_SECRETS_FROM;
-        let consent = format!("kubectl annotate namespace {target} {annotation}={own}");
-        return refuse(
-            Reason::NotAllowed,
-            format!("namespace {target} does not take Secrets from {own}; to consent: {consent}"),
-        );
+    let boundary = world.boundaries.secrets;
+    let consents = || (world.secrets_from)(&target).includes(own);
+    if own == world.trusted || target == own || crosses(boundary, consents) {
+        return Ok(());
     }
-    if let ServerKey::Named { secret, .. } = resource.server_key()
-        && secret.namespace != own
-        && !(world.superuser_secrets_from)(&secret.namespace).includes(own)
-    {
-        let annotation = crate::api::ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM;
-        let consent = format!("kubectl annotate namespace {} {annotation}={own}", secret.namespace);
-        return refuse(
-            Reason::NotAllowed,
-            format!("superuser Secret {secret} may not be used by {own}; to consent: {consent}"),
-        );
-    }
-    Ok(())
+    let annotation = crate::api::ANNOTATION_ALLOW_SECRETS_FROM;
+    let way = way_through(boundary, &format!("kubectl annotate namespace {target} {annotation}={own}"));
+    refuse(Reason::NotAllowed, format!("namespace {target} does not take Secrets from {own}; {way}"))
 }
 
 /// A user needs the consent of its database's resource. Without one it is for those who have the server anyway.
-fn check_database(world: &World<'_>, databases: &[Resource], resource: &Resource) -> Result<(), Finding> {
+fn check_database(world: &World<'_>, resource: &Resource, claims: &Claims<'_>) -> Result<(), Finding> {
     let own = resource.namespace();
     let (Resource::User(_), false) = (resource, own == world.trusted) else { return Ok(()) };
-    // One that is reached with other credentials proves nothing: its namespace may have made them up.
-    let owner = databases.iter().find(|database| database.key() == resource.key());
-    match owner {
+    let boundary = world.boundaries.databases;
+    match claims.database_of(resource) {
         Some(Resource::Database(database)) => {
             let home = database.metadata.namespace.as_deref().unwrap_or_default();
-            let lets_in = database.spec.allow_users_from.iter().any(|name| name == own || name == "*");
-            if home == own || lets_in {
+            let lets_in = || database.spec.allow_users_from.iter().any(|name| name == own || name == "*");
+            if home == own || crosses(boundary, lets_in) {
                 return Ok(());
             }
-            refuse(
-                Reason::NotAllowed,
-                format!(
-                    "database {} belongs to namespace {home}; to consent, add {own} to spec.allowUsersFrom of its \
-                     PostgresDatabase",
-                    resource.database()
-                ),
-            )
+            let consent = format!("add {own} to spec.allowUsersFrom of its PostgresDatabase");
+            let (database, way) = (resource.database(), way_through(boundary, &consent));
+            refuse(Reason::NotAllowed, format!("database {database} belongs to namespace {home}; {way}"))
         }
         Some(Resource::User(_)) | None if resource.server_key() != ServerKey::Configured => Ok(()),
+        Some(Resource::User(_)) | None if boundary == Boundary::Any => Ok(()),
         Some(Resource::User(_)) | None => refuse(
             Reason::DatabaseMissing,
             format!(
@@ -141,32 +170,6 @@ fn check_database(world: &World<'_>, databases: &[Resource], resource: &Resource
             ),
         ),
     }
-}
-
-fn check_conflict(elder: &Resource, resource: &Resource) -> Result<(), Finding> {
-    let conflict = |what: String| refuse(Reason::Conflict, format!("{elder} came first and {what}"));
-    if elder.secret() == resource.secret() {
-        return conflict(format!("has its credentials in Secret {} too", resource.secret()));
-    }
-    let same_database = elder.database() == resource.database();
-    match (elder, resource) {
-        (Resource::Database(_), Resource::Database(_)) if same_database => {
-            return conflict(format!("has database {}", resource.database()));
-        }
-        (Resource::User(_) | Resource::Database(_), Resource::User(_))
-            if same_database && elder.role() == resource.role() =>
-        {
-            return conflict(format!("has role {} in this database", resource.role()));
-        }
-        (Resource::User(_), Resource::Database(_)) if same_database && elder.role() == resource.role() => {
-            return conflict(format!("has role {} as a user of this database", resource.role()));
-        }
-        _ => (),
-    }
-    if elder.role() == resource.role() && elder.namespace() != resource.namespace() {
-        return conflict(format!("has role {}, which namespaces cannot share", resource.role()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

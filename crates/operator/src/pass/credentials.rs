@@ -43,7 +43,9 @@ impl Work<'_> {
         for leader in leaders {
             let secret = leader.secret();
             let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
-            let Some(found) = found.filter(|found| self.relation(found, &leader) != Relation::Foreign) else {
+            let Some(found) =
+                found.filter(|found| self.relation(&secret, found, &leader) != Relation::Foreign)
+            else {
                 continue;
             };
             let Some(password) = usable_password(&found) else { continue };
@@ -65,8 +67,8 @@ impl Work<'_> {
         state.expected.insert(role, expected);
     }
 
-    pub(super) fn relation(&self, found: &Contents, resource: &Resource) -> Relation {
-        secrets::relation(&self.context.namespace, found, resource)
+    pub(super) fn relation(&self, name: &ObjectName, found: &Contents, resource: &Resource) -> Relation {
+        secrets::relation(&self.context.namespace, name, found, resource)
     }
 
     /// The Secrets that can be brought to what they should be: once the server has answered and the database is
@@ -142,7 +144,10 @@ impl Work<'_> {
         let mut freshness = Freshness::Watched;
         let (found, written) = loop {
             let found = self.context.vault.read(&self.context.caches, &secret, freshness).await?;
-            if found.as_deref().is_some_and(|found| self.relation(found, resource) == Relation::Foreign) {
+            if found
+                .as_deref()
+                .is_some_and(|found| self.relation(&secret, found, resource) == Relation::Foreign)
+            {
                 return Ok(None);
             }
             let password = match *leads {
@@ -188,7 +193,8 @@ impl Work<'_> {
         let is_same_role =
             resource.provisioned().is_some_and(|found| found.role.as_deref() == Some(resource.role()));
         let found = self.context.vault.read(&self.context.caches, &former, Freshness::Watched).await?;
-        let found = found.filter(|found| is_same_role && self.relation(found, resource) != Relation::Foreign);
+        let is_its = |found: &Contents| self.relation(&former, found, resource) != Relation::Foreign;
+        let found = found.filter(|found| is_same_role && is_its(found));
         Ok(found.as_deref().and_then(usable_password).cloned())
     }
 }
@@ -204,9 +210,7 @@ fn usable_password(contents: &Contents) -> Option<&Password> {
 
 /// Where the credentials were before `secretName` or `secretNamespace` changed.
 pub(super) fn former_secret(resource: &Resource) -> Option<ObjectName> {
-    let found = resource.provisioned()?;
-    let former = ObjectName { namespace: found.secret_namespace.clone()?, name: found.secret_name.clone()? };
-    (former != resource.secret()).then_some(former)
+    resource.provisioned()?.secret().filter(|former| *former != resource.secret())
 }
 
 /// A password that is new is no role's yet.

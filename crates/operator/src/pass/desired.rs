@@ -80,7 +80,7 @@ impl Cast<'_> {
     fn recorded_role(&self, role: &str, resource: &Resource) -> Option<Recorded> {
         let found = self.provisioned(resource)?;
         let known = found.roles().find(|known| known.name == role)?;
-        Some(recorded(known.oid?, found.adopted_generation))
+        Some(recorded(known.oid?, found))
     }
 }
 
@@ -126,7 +126,7 @@ fn managed(cast: &Cast<'_>) -> Result<Managed, plan::IdentError> {
         owner: database.role().parse()?,
         template: cast.template.clone(),
         claim,
-        recorded: found.and_then(|found| Some(recorded(found.database_oid?, found.adopted_generation))),
+        recorded: found.and_then(|found| Some(recorded(found.database_oid?, found))),
         prune: prune(database),
     })
 }
@@ -155,8 +155,9 @@ fn push_leaving(cast: &Cast<'_>, resource: &Resource, desired: &mut Desired) -> 
             leaving.push((current, if is_wanted(current) { Disposition::Detach } else { Disposition::Drop }));
         }
         Resource::Database(_) if resource.is_deleting() => {
-            if matches!(desired.managed, Managed::Released { .. }) && !is_wanted(current) {
-                leaving.push((current, Disposition::Release));
+            if matches!(desired.managed, Managed::Released { .. }) {
+                let all = former.iter().map(String::as_str).chain([current]);
+                leaving.extend(all.filter(|role| !is_wanted(role)).map(|role| (role, Disposition::Release)));
             }
         }
         Resource::User(_) | Resource::Database(_) => {
@@ -192,8 +193,12 @@ fn claim(installation: &str, leader: &Resource, sharers: &[&Resource]) -> Claim 
     Claim { marker, uids, names: sharers.iter().map(|resource| name(resource)).collect() }
 }
 
-fn recorded(oid: u32, adopted: Option<i64>) -> Recorded {
-    Recorded { oid: Oid(oid), origin: if adopted.is_some() { Origin::Adopted } else { Origin::Created } }
+fn recorded(oid: u32, found: &Provisioned) -> Recorded {
+    Recorded {
+        system_identifier: found.system_identifier.clone(),
+        oid: Oid(oid),
+        origin: if found.adopted_generation.is_some() { Origin::Adopted } else { Origin::Created },
+    }
 }
 
 /// What was adopted keeps what it has until its resource changes.
@@ -207,12 +212,13 @@ fn prune(resource: &Resource) -> Prune {
     }
 }
 
-/// Tells resources apart without naming them: roles' comments are readable by every role of the server.
+/// Tells resources apart without naming them: roles' comments are readable by every role of the server. Long enough
+/// that nobody finds a name of his own with another's digest.
 fn digest(name: &str) -> String {
     let digest = Sha256::digest(name);
-    let mut first = [0; 8];
-    first.copy_from_slice(&digest[..8]);
-    format!("{:016x}", u64::from_be_bytes(first))
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest[..16]);
+    format!("{:032x}", u128::from_be_bytes(first))
 }
 
 #[cfg(test)]

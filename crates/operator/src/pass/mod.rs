@@ -12,10 +12,12 @@ pub mod secrets;
 pub mod verify;
 mod work;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exec::Server;
+use exec::{Server, Sessions};
+use plan::Desired;
 use thiserror::Error;
 
 use crate::conditions::Finding;
@@ -40,6 +42,9 @@ pub enum Error {
     /// The PostgreSQL server is in trouble.
     #[error(transparent)]
     Server(#[from] exec::Error),
+    /// The server that resources name turned out to be the operator's own: they are judged again.
+    #[error("{0} is the operator's own server by another name")]
+    Alias(Address),
     /// A name is none. Admission refuses it before.
     #[error(transparent)]
     Name(#[from] plan::IdentError),
@@ -59,26 +64,37 @@ pub async fn run(context: Arc<Context>, key: DatabaseKey) -> (Arc<()>, Next) {
 
 async fn pass(context: &Context, key: &DatabaseKey) -> Result<Next, Error> {
     let all = gather::all(context);
-    let resources = gather::of(context, &all, key);
+    let resources = gather::of(&all, key);
     if resources.is_empty() {
         context.memory.forget(key);
         context.pauses.clear(key);
         return Ok(Next::Never);
     }
     let admission = admitted(context, &all, &resources[0]);
-    let resources = refuse(context, &admission, resources).await?;
+    let resources = refuse(context, &admission.refused, resources).await?;
     if resources.is_empty() {
         return Ok(Next::Resync);
     }
     let server = match server(context, &key.server, &resources).await {
         Ok(server) => server,
         Err(finding) => {
-            report::failure(context, &resources, &finding).await?;
+            failed(context, &resources, &finding).await?;
             return Ok(Next::After(SOON * 30));
         }
     };
+    // Now that its credentials were read it is known where it is, and who else is there.
+    let admission = match key.server {
+        ServerKey::Configured => admission,
+        ServerKey::Named { .. } => admitted(context, &all, &resources[0]),
+    };
+    let mut refused = resolve::lent(context, &key.server, &server, &resources);
+    refused.extend(admission.refused.clone());
+    let resources = refuse(context, &refused, resources).await?;
+    if resources.is_empty() {
+        return Ok(Next::Resync);
+    }
     if let Err(wait) = context.servers.backoffs.try_now(&backoff_key(&server)) {
-        report::failure(context, &resources, &wait.finding).await?;
+        failed(context, &resources, &wait.finding).await?;
         return Ok(Next::After(wait.retry));
     }
     connected(context, key, &server, resources, admission).await
@@ -99,8 +115,11 @@ async fn connected(
     let attempt = || async {
         // Whoever was before us may have found it down.
         if let Some(wait) = context.servers.backoffs.wait(&backoff_key(server)) {
-            report::failure(context, &resources, &wait.finding).await?;
+            failed(context, &resources, &wait.finding).await?;
             return Ok(Next::After(wait.retry));
+        }
+        if key.server != ServerKey::Configured {
+            know_own(context).await;
         }
         let limit = limit(context, key);
         let work = Work { context, key, server, address: address.clone(), gate: &gate, limit, neighbours };
@@ -114,10 +133,14 @@ async fn connected(
         done = lanes.run((key, &gate.lane), attempt).await;
     }
     match done {
+        Some(Err(Error::Alias(address))) => {
+            tracing::info!(%address, "the operator's own server by another name");
+            Ok(Next::After(Duration::ZERO))
+        }
         Some(Err(Error::Server(error))) => trouble(context, (key, server), &resources, &error).await,
         Some(done) => done,
         None => {
-            report::failure(context, &resources, &outcome::too_slow()).await?;
+            failed(context, &resources, &outcome::too_slow()).await?;
             Ok(Next::After(context.pauses.failed(key.clone())))
         }
     }
@@ -143,7 +166,7 @@ async fn trouble(
 ) -> Result<Next, Error> {
     tracing::warn!(database = %key, %error, "the server is in trouble");
     let finding = outcome::trouble(error);
-    report::failure(context, resources, &finding).await?;
+    failed(context, resources, &finding).await?;
     Ok(match error.class() {
         // To find that out was work.
         exec::Class::TooLarge => Next::Resync,
@@ -156,30 +179,64 @@ async fn trouble(
     })
 }
 
+/// Asks the operator's own server who it is, unless that is known: resources may name it in another way. One that does
+/// not answer is no other server by another name.
+async fn know_own(context: &Context) {
+    let Some(own) = context.server.as_deref() else { return };
+    let address = Address::of(own);
+    if context.servers.identity(&address).is_some() || !context.servers.backoffs.is_free(&backoff_key(own)) {
+        return;
+    }
+    let verifier = verify::Verifier::new(context);
+    let mut sessions = Sessions::new(own, &verifier);
+    match sessions.read(&Desired::new(own.maintenance.clone())).await {
+        Ok(catalog) => _ = context.servers.identify(&address, &catalog),
+        Err(error) => tracing::debug!(%error, "the operator's own server does not say who it is"),
+    }
+    sessions.close().await;
+}
+
 /// The verdict on every resource of the server that this resource is on.
 fn admitted(context: &Context, all: &[Resource], resource: &Resource) -> Admission {
     let address = resolve::address(context, resource);
+    let is_alias = address.as_ref().is_some_and(|address| resolve::is_own(context, address));
     let is_here = |other: &&Resource| {
         other.server_key() == resource.server_key()
             || (address.is_some() && resolve::address(context, other) == address)
+            || (is_alias && other.server_key() == ServerKey::Configured)
     };
     let world = admit::World {
         trusted: &context.namespace,
+        boundaries: context.settings.boundaries,
         secrets_from: &|namespace| context.caches.allows_secrets_from(namespace),
         superuser_secrets_from: &|namespace| context.caches.allows_superuser_secrets_from(namespace),
+        recorded: &|resource| resolve::recorded(context, resource),
     };
-    admit::admit(&world, all.iter().filter(is_here).cloned().collect())
+    admit::admit(&world, &all.iter().filter(is_here).cloned().collect::<Vec<_>>())
+}
+
+/// Reports why the server could not be looked at. What was deleted and has never seen a server is let go: there is
+/// nothing of it anywhere.
+async fn failed(context: &Context, resources: &[Resource], finding: &Finding) -> Result<(), kube::Error> {
+    for resource in resources {
+        let has_seen = resource.status().is_some_and(|status| status.server.is_some());
+        match resource.is_deleting() && !resource.is_leaving() && !has_seen {
+            true => patch::remove_finalizer(&context.client, resource).await?,
+            false => report::failure(context, std::slice::from_ref(resource), finding).await?,
+        }
+    }
+    Ok(())
 }
 
 /// Reports the resources that are refused, lets go those of them that were deleted, and gives back the others.
 async fn refuse(
     context: &Context,
-    admission: &Admission,
+    refused: &BTreeMap<String, Finding>,
     resources: Vec<Resource>,
 ) -> Result<Vec<Resource>, kube::Error> {
     let mut served = Vec::new();
     for resource in resources {
-        match admission.refused.get(resource.uid()) {
+        match refused.get(resource.uid()) {
             None => served.push(resource),
             Some(_) if resource.is_deleting() => patch::remove_finalizer(&context.client, &resource).await?,
             Some(finding) => report::failure(context, &[resource], finding).await?,

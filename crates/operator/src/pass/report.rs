@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use plan::{Action, Marker, Origin, Withheld};
 use serde_json::json;
 
+use super::gather;
 use super::outcome::{Outcome, is_for};
 use crate::api::shared::{FormerRole, Provisioned, ServerStatus, Status, SuperuserSecret};
 use crate::conditions::{ConditionType, Finding, LONGEST_MESSAGE, Notice, Reason, find, set};
@@ -186,6 +187,10 @@ fn changes(done: &[Action], resource: &Resource) -> Vec<(Notice, String)> {
 }
 
 async fn write(context: &Context, resource: &Resource, status: Status) -> Result<(), kube::Error> {
+    let is_ready = find(&status.conditions, ConditionType::Ready).is_some_and(|ready| ready.status == "True");
+    if is_ready || gather::tells_of_refusal(&status) {
+        context.memory.set_refused(resource.uid(), !is_ready);
+    }
     let before = json!(resource.status().cloned().unwrap_or_default());
     let Some(change) = patch::difference(&before, &json!(status)) else { return Ok(()) };
     announce_reason(context, resource, &status);

@@ -9,10 +9,15 @@ use kube::Api;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::api::ANNOTATION_HOSTS;
+use crate::api::shared::Provisioned;
 use crate::conditions::{Finding, Reason};
 use crate::context::Context;
-use crate::resource::{ObjectName, Resource, ServerKey};
+use crate::resource::{ObjectName, Resource, ServerKey, spelled};
 use crate::servers::Address;
+
+/// What is said of another mode.
+const SSL_MODES: &str = "unknown mode; use disable, prefer, require, verify-ca or verify-full";
 
 /// Why there are no admin credentials.
 #[derive(Debug, Error)]
@@ -44,6 +49,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// The Secret is for other servers.
+    #[error("superuser Secret {secret} is not for host {host}: see its annotation {ANNOTATION_HOSTS}")]
+    OtherHost {
+        /// The Secret.
+        secret: ObjectName,
+        /// The host that the resource names.
+        host: String,
+    },
     /// The API server did not give the Secret.
     #[error("superuser Secret {secret} cannot be read: {source}")]
     Unreadable {
@@ -57,7 +70,16 @@ pub enum Error {
 impl Error {
     /// The condition that it makes.
     pub fn finding(&self) -> Finding {
-        Finding { reason: Reason::InvalidCredentials, message: self.to_string() }
+        let reason = match self {
+            Self::OtherHost { .. } => Reason::NotAllowed,
+            Self::NoServer
+            | Self::Unwatched(_)
+            | Self::NoSecret(_)
+            | Self::NoKey { .. }
+            | Self::BadKey { .. }
+            | Self::Unreadable { .. } => Reason::InvalidCredentials,
+        };
+        Finding { reason, message: self.to_string() }
     }
 }
 
@@ -82,11 +104,21 @@ pub async fn server(context: &Context, key: &ServerKey) -> Result<Arc<Server>, E
     let secret = read
         .map_err(|source| Error::Unreadable { secret: name.clone(), source })?
         .ok_or_else(|| Error::NoSecret(name.clone()))?;
+    if !is_for(&secret, host) {
+        return Err(Error::OtherHost { secret: name.clone(), host: host.clone() });
+    }
     let data = secret.data.unwrap_or_default().into_iter();
     let data = data.map(|(key, value)| (key, Zeroizing::new(value.0))).collect();
     let server = Arc::new(parse(context, host, name, &data)?);
     context.servers.set_named(host, name, version, &server);
     Ok(server)
+}
+
+/// Whether the Secret's owner lets its credentials go to this host.
+fn is_for(secret: &Secret, host: &str) -> bool {
+    let annotations = secret.metadata.annotations.as_ref();
+    let hosts = annotations.and_then(|annotations| annotations.get(ANNOTATION_HOSTS));
+    hosts.is_none_or(|hosts| hosts.split(',').any(|one| spelled(one) == host))
 }
 
 /// Where the server of a resource is, as far as it is known without asking anyone.
@@ -99,6 +131,41 @@ pub fn address(context: &Context, resource: &Resource) -> Option<Address> {
             None => provisioned().filter(|address| address.host == host),
         },
     }
+}
+
+/// Whether the server at this address, which a resource names, says that it is the operator's own. What it says is
+/// held against those who name it, and never against others: it may be anybody's.
+pub fn is_own(context: &Context, address: &Address) -> bool {
+    let own = context.server.as_deref().map(Address::of).and_then(|own| context.servers.identity(&own));
+    own.is_some() && context.servers.identity(address) == own
+}
+
+/// What a resource has on the server that it asks for, as its status remembers.
+pub fn recorded<'r>(context: &Context, resource: &'r Resource) -> Option<&'r Provisioned> {
+    resource.recorded_at(&address(context, resource)?.to_string(), &resource.server_key())
+}
+
+/// Those who would have the operator's own password sent to a server of their choice: somebody let them use a Secret
+/// that holds it, but nobody can mean that. What is in a Secret of their own is theirs to send; to look at it would
+/// also tell them whether they have guessed right.
+pub fn lent(
+    context: &Context,
+    key: &ServerKey,
+    server: &Server,
+    resources: &[Resource],
+) -> BTreeMap<String, Finding> {
+    let (ServerKey::Named { secret, .. }, Some(own)) = (key, &context.server) else { return BTreeMap::new() };
+    if server.password != own.password || Address::of(server) == Address::of(own) {
+        return BTreeMap::new();
+    }
+    let is_stranger =
+        |one: &&Resource| one.namespace() != context.namespace && one.namespace() != secret.namespace;
+    let message = format!(
+        "superuser Secret {secret} holds the operator's own password, which goes to no server but {}",
+        Address::of(own)
+    );
+    let finding = Finding { reason: Reason::NotAllowed, message };
+    resources.iter().filter(is_stranger).map(|one| (one.uid().to_owned(), finding.clone())).collect()
 }
 
 fn parse(
@@ -119,7 +186,8 @@ fn parse(
     };
     let mode = match text("sslmode")? {
         None => SslMode::default(),
-        Some(mode) => mode.trim().parse().map_err(|error| bad(secret, "sslmode", &error))?,
+        // Whoever reads the status need not be who may read the Secret.
+        Some(mode) => mode.trim().parse().map_err(|_| bad(secret, "sslmode", &SSL_MODES))?,
     };
     let passwords = match text("passwordMode")? {
         None => PasswordMode::default(),

@@ -12,10 +12,11 @@ use kube::api::ObjectMeta;
 use serde_json::json;
 
 use crate::api::database::PostgresDatabase;
+use crate::api::shared::Provisioned;
 use crate::api::{ANNOTATION_RESOURCE, LABEL_MANAGED_BY, LABEL_RESOURCE_UID, OPERATOR};
 use crate::conditions::{Finding, Notice, Reason};
 use crate::context::Context;
-use crate::resource::Resource;
+use crate::resource::{ObjectName, Resource};
 use crate::vault::{Contents, Freshness, KEYS};
 
 /// What a Secret is to a resource.
@@ -23,15 +24,15 @@ use crate::vault::{Contents, Freshness, KEYS};
 pub enum Relation {
     /// It carries the resource's owner reference or label.
     Ours,
-    /// Nobody owns it, and it holds nothing but keys of ours, and the name of no other role: a person's choice of
-    /// password, or the output of the old operator.
+    /// Nobody owns it, it holds nothing but keys of ours and the name of no other role, and it lies where the resource
+    /// may choose its Secrets: a person's choice of password, or the output of the old operator.
     Preset,
     /// It is somebody else's.
     Foreign,
 }
 
-/// What a Secret is to a resource, which is trusted if it is of the `trusted` namespace.
-pub fn relation(trusted: &str, contents: &Contents, resource: &Resource) -> Relation {
+/// What the Secret of this name is to a resource, which is trusted if it is of the `trusted` namespace.
+pub fn relation(trusted: &str, name: &ObjectName, contents: &Contents, resource: &Resource) -> Relation {
     let uid = resource.uid();
     if contents.owners.iter().any(|owner| owner == uid) || contents.label.as_deref() == Some(uid) {
         return Relation::Ours;
@@ -41,11 +42,11 @@ pub fn relation(trusted: &str, contents: &Contents, resource: &Resource) -> Rela
     let is_unmarked = contents.owners.is_empty() && (contents.label.is_none() || is_namesakes);
     let has_only_our_keys = contents.data.keys().all(|key| KEYS.contains(&key.as_str()));
     let username = contents.data.get("username").map(Password::expose);
-    // Consent to take Secrets is none to use what is there: elsewhere only what was written for this very role.
-    let is_at_home = resource.namespace() == trusted || resource.secret().namespace == resource.namespace();
-    let is_meant = username == Some(resource.role())
-        || (username.is_none() && is_at_home)
-        || is_recorded(contents, resource);
+    let is_of_role = username.is_none_or(|username| username == resource.role());
+    // Consent to take Secrets is none to use what is there: what is in it may be another's, and would prove to the
+    // server that the role is the resource's. Elsewhere only what that namespace says is meant for this resource.
+    let is_at_home = resource.namespace() == trusted || name.namespace == resource.namespace();
+    let is_meant = (is_of_role && (is_at_home || is_namesakes)) || is_recorded(name, contents, resource);
     match contents.is_plain && is_unmarked && has_only_our_keys && is_meant {
         true => Relation::Preset,
         false => Relation::Foreign,
@@ -53,20 +54,26 @@ pub fn relation(trusted: &str, contents: &Contents, resource: &Resource) -> Rela
 }
 
 /// Whether this is where the credentials were put before, for the role that the resource had then.
-fn is_recorded(contents: &Contents, resource: &Resource) -> bool {
-    let Some(found) = resource.provisioned() else { return false };
-    let secret = resource.secret();
-    found.secret_name.as_ref() == Some(&secret.name)
-        && found.secret_namespace.as_ref() == Some(&secret.namespace)
-        && found.role.is_some()
-        && found.role.as_deref() == contents.data.get("username").map(Password::expose)
+fn is_recorded(name: &ObjectName, contents: &Contents, resource: &Resource) -> bool {
+    resource.provisioned().is_some_and(|found| {
+        found.secret().as_ref() == Some(name)
+            && found.role.is_some()
+            && found.role.as_deref() == contents.data.get("username").map(Password::expose)
+    })
 }
 
 /// The finding for a Secret that is somebody else's.
 pub fn conflict(resource: &Resource) -> Finding {
+    let secret = resource.secret();
+    let way = if secret.namespace == resource.namespace() {
+        String::new()
+    } else {
+        let ObjectName { namespace, name } = &secret;
+        let mark = format!("{ANNOTATION_RESOURCE}={}", annotation(resource));
+        format!("; if it is meant for it: kubectl annotate secret -n {namespace} {name} {mark}")
+    };
     let message = format!(
-        "Secret {} exists and is not this resource's: choose another secretName, or delete it",
-        resource.secret()
+        "Secret {secret} exists and is not this resource's: choose another secretName, or delete it{way}"
     );
     Finding { reason: Reason::SecretConflict, message }
 }
@@ -128,17 +135,9 @@ pub async fn write(
 }
 
 /// Deletes the Secret if it is the resource's. One in a namespace that is not watched any more stays, and is named.
-pub async fn delete(
-    context: &Context,
-    resource: &Resource,
-    name: &crate::resource::ObjectName,
-) -> Result<bool, kube::Error> {
-    let is_recorded = resource.provisioned().is_some_and(|provisioned| {
-        provisioned.secret_name.as_deref() == Some(&name.name)
-            && provisioned.secret_namespace.as_deref() == Some(&name.namespace)
-    });
+pub async fn delete(context: &Context, resource: &Resource, name: &ObjectName) -> Result<bool, kube::Error> {
     if !context.caches.watches(&name.namespace) {
-        if is_recorded {
+        if resource.provisioned().and_then(Provisioned::secret).as_ref() == Some(name) {
             context.events.publish(resource.object_ref(), Notice::SecretKept, &format!("Secret {name}"));
         }
         return Ok(false);
@@ -146,12 +145,10 @@ pub async fn delete(
     let Some(found) = context.vault.read(&context.caches, name, Freshness::Now).await? else {
         return Ok(false);
     };
-    let is_ours = match relation(&context.namespace, &found, resource) {
+    let is_ours = match relation(&context.namespace, name, &found, resource) {
         Relation::Ours => true,
         // The old operator's, which is known by what is in it and by our own memory.
-        Relation::Preset => {
-            is_recorded && found.data.get("username").map(Password::expose) == Some(resource.role())
-        }
+        Relation::Preset => is_recorded(name, &found, resource),
         Relation::Foreign => false,
     };
     if is_ours {

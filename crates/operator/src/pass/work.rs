@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::credentials::distrust;
 use super::desired::{Cast, desired};
 use super::outcome::Outcome;
+use super::resolve;
 use super::secrets::{self, Relation};
 use super::verify::{self, Expected, Verifier};
 use super::{Error, settled};
@@ -102,6 +103,10 @@ impl Work<'_> {
         let mut wanted = self.desired(state)?;
         let mut catalog = round.sessions.read(&wanted).await?;
         self.context.servers.introduce(self.server, &catalog);
+        let is_news = self.context.servers.identify(&self.address, &catalog);
+        if is_news && self.is_alias() {
+            return Err(Error::Alias(self.address.clone()));
+        }
         let admin = &catalog.roles[&catalog.server.admin];
         if !admin.superuser {
             verify::try_unknown(self.context, self.server, &state.expected, &mut catalog).await?;
@@ -131,6 +136,12 @@ impl Work<'_> {
         let turn = if is_shared && turn.is_none() { self.turn().await } else { turn };
         let applied = in_turn(turn, Box::pin(self.apply(round.sessions, &wanted, &next))).await?;
         Ok(Some(self.remember(state, applied)))
+    }
+
+    /// Whether resources name the operator's own server in another way.
+    fn is_alias(&self) -> bool {
+        let own = self.context.server.as_deref().map(Address::of);
+        own.as_ref() != Some(&self.address) && resolve::is_own(self.context, &self.address)
     }
 
     /// Changes of roles and databases of one server are made by one pass at a time.
@@ -250,24 +261,30 @@ impl Work<'_> {
                 taking_part.push(resource.clone());
             }
         }
-        let has_resource = resources.iter().any(|one| matches!(one, Resource::Database(_)))
-            || self
-                .context
-                .caches
-                .resources()
-                .iter()
-                .any(|one| matches!(one, Resource::Database(_)) && one.key() == *self.key);
+        let cached = self.context.caches.resources();
+        let mut databases = cached
+            .iter()
+            .chain(resources)
+            .filter(|one| matches!(one, Resource::Database(_)) && one.key() == *self.key);
+        let has_resource = databases.clone().next().is_some();
+        let is_known = databases.any(|one| self.has_database(one));
         let database = taking_part.iter().find(|one| matches!(one, Resource::Database(_)));
         let is_managed = database.is_some_and(|database| !database.is_deleting());
         if has_resource && !is_managed {
-            // The database may not be what its resource claims: nobody new is let in.
+            // The database may not be what its resource claims: nobody new is let in, and nobody at all unless it
+            // was the resource's before.
             taking_part.retain(|one| {
                 matches!(one, Resource::Database(_))
                     || one.is_deleting()
-                    || one.is_provisioned_at(&self.address.to_string(), &self.key.server)
+                    || (is_known && one.is_provisioned_at(&self.address.to_string(), &self.key.server))
             });
         }
         Ok(taking_part)
+    }
+
+    fn has_database(&self, resource: &Resource) -> bool {
+        let recorded = resource.recorded_at(&self.address.to_string(), &self.key.server);
+        recorded.is_some_and(|found| found.database.as_deref() == Some(resource.database()))
     }
 
     /// Why resources do not take part.
@@ -308,7 +325,7 @@ impl Work<'_> {
         }
         let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
         let Some(found) = found else { return Ok(None) };
-        if self.relation(&found, resource) == Relation::Foreign {
+        if self.relation(&secret, &found, resource) == Relation::Foreign {
             return Ok(Some(secrets::conflict(resource)));
         }
         let problem = found.password().filter(|password| !password.expose().is_empty()).map(check_usable);

@@ -3,15 +3,20 @@
 
 mod access;
 mod app;
+mod attacker;
 mod attacks;
 mod boundary;
 mod changes;
 mod drift;
 mod encryption;
 mod example;
+mod impostor;
 mod leaving;
 mod limited;
 mod listed;
+mod namespaces;
+mod namespaces_credentials;
+mod ownership;
 mod pod;
 mod program;
 mod resources;

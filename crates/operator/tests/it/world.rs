@@ -130,6 +130,14 @@ impl World {
         }
     }
 
+    /// One more namespace that the operator will watch.
+    pub(crate) async fn another_namespace(&mut self, prefix: &str) -> String {
+        let name = kubernetes::namespace(&self.admin, prefix).await;
+        self.witnesses.push(witness::watch(&self.admin, &name).await);
+        self.settings.watch.insert(name.clone());
+        name
+    }
+
     /// Plays in namespaces of these names instead.
     pub(crate) async fn rename(&mut self, namespace: &str, tenant: &str) {
         for name in [namespace, tenant] {
@@ -311,7 +319,8 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
         found.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// Waits for a Warning event of this reason on an object of this name, and returns its note.
+    /// Waits for a Warning event of this reason on an object of this name, which may be `NAMESPACE/NAME`, and returns
+    /// its note.
     pub(crate) async fn warning(&self, name: &str, reason: &str) -> String {
         self.event_that(name, reason, |event| event.type_.as_deref() == Some("Warning")).await
     }
@@ -324,8 +333,9 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
 
     async fn event_that(&self, name: &str, reason: &str, is_right: impl Fn(&Event) -> bool) -> String {
         let what = format!("event {reason} on {name}");
+        let (namespace, name) = name.split_once('/').unwrap_or((&self.namespace, name));
         eventually(&what, PATIENCE, async || {
-            let events: Api<Event> = Api::namespaced(self.admin.clone(), &self.namespace);
+            let events: Api<Event> = Api::namespaced(self.admin.clone(), namespace);
             let events = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
             let is_wanted = |event: &Event| {
                 let regarding = event.regarding.as_ref().and_then(|one| one.name.as_deref());
@@ -372,14 +382,19 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
     }
 
     fn api<'n>(&self, kind: &str, name: &'n str) -> (Api<DynamicObject>, &'n str) {
-        let resource = match kind {
-            "pgdb" => ApiResource::erase::<PostgresDatabase>(&()),
-            "pguser" => ApiResource::erase::<PostgresUser>(&()),
-            _ => panic!("{kind} is neither pgdb nor pguser"),
-        };
         let (namespace, name) = name.split_once('/').unwrap_or((&self.namespace, name));
-        (Api::namespaced_with(self.admin.clone(), namespace, &resource), name)
+        (resources(self.admin.clone(), kind, namespace), name)
     }
+}
+
+/// The resources of a kind as a user of the cluster reaches them.
+pub(crate) fn resources(user: Client, kind: &str, namespace: &str) -> Api<DynamicObject> {
+    let resource = match kind {
+        "pgdb" => ApiResource::erase::<PostgresDatabase>(&()),
+        "pguser" => ApiResource::erase::<PostgresUser>(&()),
+        _ => panic!("{kind} is neither pgdb nor pguser"),
+    };
+    Api::namespaced_with(user, namespace, &resource)
 }
 
 fn settings(postgres: &Postgres, namespace: &str, tenant: &str) -> Settings {

@@ -45,12 +45,57 @@ fn with(found: &Resource, field: &str, value: Value) -> Resource {
     resource(found.kind(), found.uid(), &spec)
 }
 
+/// The resource with a status that says that all of this is there because of it.
+fn provisioned(found: &Resource) -> Resource {
+    let secret = found.secret();
+    let provisioned = json!({
+        "server": "db:5432", "database": found.database(), "role": found.role(),
+        "secretName": secret.name, "secretNamespace": secret.namespace,
+    });
+    found.with_status(serde_json::from_value(json!({ "provisioned": provisioned })).unwrap())
+}
+
+/// The same with something else in its spec by now.
+fn that_wants(found: &Resource, field: &str, value: Value) -> Resource {
+    with(found, field, value).with_status(found.status().unwrap().clone())
+}
+
+/// The resource on its way out.
+fn leaving(found: &Resource) -> Resource {
+    let mut found = found.clone();
+    let meta = match &mut found {
+        Resource::Database(object) => &mut std::sync::Arc::make_mut(object).metadata,
+        Resource::User(object) => &mut std::sync::Arc::make_mut(object).metadata,
+    };
+    meta.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    found
+}
+
+/// The resource with credentials of its own namespace for the same server.
+fn with_own_credentials(found: &Resource) -> Resource {
+    let secret = json!({ "name": "mine", "namespace": found.namespace() });
+    with(&with(found, "host", json!("db")), "superuserSecret", secret)
+}
+
 /// What becomes of resources that stand eldest first, in a world where `shared` takes Secrets from `shop`.
 #[track_caller]
 fn check(resources: &[&Resource], expected: &[Option<Reason>]) {
+    check_with(Boundaries::default(), resources, expected);
+}
+
+#[track_caller]
+fn check_with(boundaries: Boundaries, resources: &[&Resource], expected: &[Option<Reason>]) {
     let consent = |namespace: &str| Consent::of(if namespace == "shared" { "shop" } else { "" });
-    let world = World { trusted: TRUSTED, secrets_from: &consent, superuser_secrets_from: &consent };
-    let admission = admit(&world, resources.iter().copied().cloned().collect());
+    let world = World {
+        trusted: TRUSTED,
+        boundaries,
+        secrets_from: &consent,
+        superuser_secrets_from: &consent,
+        recorded: &|resource| resource.provisioned(),
+    };
+    let all: Vec<_> = resources.iter().copied().cloned().collect();
+    let admission = admit(&world, &all);
     let found: Vec<_> =
         resources.iter().map(|one| admission.refused.get(one.uid()).map(|finding| finding.reason)).collect();
     assert_eq!(found, expected, "{:#?}", admission.refused);
@@ -138,4 +183,118 @@ fn admin_credentials_of_other_namespaces_need_consent() {
     };
     check(&[&of("bank")], &[Some(Reason::NotAllowed)]);
     check(&[&of("shared")], &[None]);
+}
+
+#[test]
+fn what_somebody_has_no_elder_gets() {
+    let (app, reader) =
+        (provisioned(&database("shop/a", "app", "owner")), provisioned(&user("shop/u", "reader", "app")));
+    let conflict = Some(Reason::Conflict);
+    check(&[&database("bank/a", "app", "other"), &app], &[conflict, None]);
+    check(&[&database("bank/b", "bank", "owner"), &app], &[conflict, None]);
+    check(&[&user("bank/u", "reader", "bank"), &app, &reader], &[Some(Reason::DatabaseMissing), None, None]);
+    let covets = |field, value: &str| {
+        that_wants(&provisioned(&database("bank/b", "bank", "other")), field, json!(value))
+    };
+    check(&[&covets("owner", "owner"), &app], &[conflict, None]);
+    let shared = |one: &Resource| with(one, "secretNamespace", json!("shared"));
+    let (mine, elder) = (shared(&database("shop/a", "app", "owner")), database("ops/b", "bank", "other"));
+    let covets = that_wants(&provisioned(&shared(&elder)), "secretName", json!("shop-a"));
+    check(&[&covets, &provisioned(&mine)], &[conflict, None]);
+}
+
+#[test]
+fn an_owner_that_is_replaced_costs_the_database_nothing_meanwhile() {
+    let app = that_wants(&provisioned(&database("shop/a", "app", "owner")), "owner", json!("heir"));
+    let squatter = with(&database("bank/a", "app", "squatter"), "allowUsersFrom", json!(["bank"]));
+    let (insider, outsider) = (user("shop/u", "reader", "app"), user("bank/u", "thief", "app"));
+    check(
+        &[&squatter, &outsider, &app, &insider],
+        &[Some(Reason::Conflict), Some(Reason::NotAllowed), None, None],
+    );
+}
+
+#[test]
+fn whoever_leaves_holds_what_it_has_and_not_what_it_asks_for_by_now() {
+    let gone =
+        leaving(&that_wants(&provisioned(&database("bank/b", "bank", "old")), "owner", json!("owner")));
+    check(&[&gone, &database("shop/a", "app", "owner")], &[None, None]);
+    check(&[&gone, &database("shop/a", "app", "old")], &[None, Some(Reason::Conflict)]);
+    let place = |one: &Resource| that_wants(one, "secretNamespace", json!("shop"));
+    let gone =
+        leaving(&that_wants(&place(&provisioned(&user("bank/u", "u", "b"))), "secretName", json!("shop-a")));
+    check(&[&gone, &database("shop/a", "app", "owner")], &[None, None]);
+}
+
+#[test]
+fn other_credentials_for_the_server_do_not_get_around_the_consent_of_who_has_the_database() {
+    let app = provisioned(&database("shop/a", "app", "owner"));
+    check(
+        &[&app, &with_own_credentials(&user("bank/u", "reader", "app"))],
+        &[None, Some(Reason::NotAllowed)],
+    );
+    check(&[&app, &with_own_credentials(&user("shop/u", "reader", "app"))], &[None, None]);
+}
+
+#[test]
+fn a_boundary_that_is_open_asks_nobody() {
+    let open = Boundaries {
+        secrets: Boundary::Any,
+        superuser_secrets: Boundary::Any,
+        databases: Boundary::Any,
+        named_servers: NamedServers::Any,
+    };
+    let app = database("shop/a", "app", "owner");
+    let foreign = with(&app, "host", json!("db"));
+    let foreign = with(&foreign, "superuserSecret", json!({ "name": "admin", "namespace": "bank" }));
+    check_with(open, &[&with(&app, "secretNamespace", json!("bank"))], &[None]);
+    check_with(open, &[&foreign], &[None]);
+    check_with(open, &[&app, &user("bank/u", "reader", "app")], &[None, None]);
+    check_with(open, &[&user("bank/u", "reader", "app")], &[None]);
+    check_with(open, &[&app, &database("bank/a", "app", "other")], &[None, Some(Reason::Conflict)]);
+    check_with(open, &[&database("bank/a", "postgres", "other")], &[Some(Reason::Reserved)]);
+}
+
+#[test]
+fn a_boundary_that_is_closed_hears_no_consent_but_the_operators_own_namespace() {
+    let closed = Boundaries {
+        secrets: Boundary::None,
+        superuser_secrets: Boundary::None,
+        databases: Boundary::None,
+        named_servers: NamedServers::Any,
+    };
+    let refused = Some(Reason::NotAllowed);
+    let shared = |at: &str| with(&database(at, "app", "owner"), "secretNamespace", json!("shared"));
+    check_with(closed, &[&shared("shop/a")], &[refused]);
+    check_with(closed, &[&shared("ops/a")], &[None]);
+    let foreign = with(&database("shop/a", "app", "owner"), "host", json!("db"));
+    let foreign = with(&foreign, "superuserSecret", json!({ "name": "admin", "namespace": "shared" }));
+    check_with(closed, &[&foreign], &[refused]);
+    let open = with(&database("shop/a", "app", "owner"), "allowUsersFrom", json!(["*"]));
+    let (insider, outsider) = (user("shop/v", "insider", "app"), user("bank/u", "reader", "app"));
+    check_with(closed, &[&open, &insider, &outsider], &[None, None, refused]);
+}
+
+#[test]
+fn where_no_servers_are_named_only_the_operators_namespace_names_one() {
+    let closed = Boundaries { named_servers: NamedServers::None, ..Boundaries::default() };
+    check_with(
+        closed,
+        &[&with_own_credentials(&database("shop/a", "app", "owner"))],
+        &[Some(Reason::NotAllowed)],
+    );
+    check_with(closed, &[&with_own_credentials(&database("ops/a", "app", "owner"))], &[None]);
+    check_with(closed, &[&database("shop/a", "app", "owner")], &[None]);
+}
+
+#[test]
+fn a_host_is_a_name_or_an_address() {
+    for host in ["/var/run/postgresql", "a b", "a\nb", "db,evil", "db:5432?x"] {
+        let odd = with(&with_own_credentials(&database("shop/a", "app", "owner")), "host", json!(host));
+        check(&[&odd], &[Some(Reason::NotAllowed)]);
+    }
+    for host in ["db", "DB.example.", "10.0.0.1", "fd00::1", "fe80::1%eth0", "a_b"] {
+        let plain = with(&with_own_credentials(&database("shop/a", "app", "owner")), "host", json!(host));
+        check(&[&plain], &[None]);
+    }
 }
