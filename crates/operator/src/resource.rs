@@ -37,7 +37,7 @@ pub enum ServerKey {
     Configured,
     /// One that resources name.
     Named {
-        /// The host, [spelled](spelled) in the one way.
+        /// The host, [spelled] in the one way.
         host: String,
         /// The Secret with the admin credentials.
         secret: ObjectName,
