@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use plan::{Action, Desired, Ident, NewPassword, Plan, QualifiedName, Refused, Site};
+use plan::{Action, Catalog, Desired, Ident, NewPassword, Plan, QualifiedName, Refused, Site};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -140,7 +140,8 @@ async fn work(
     parts: &Parts,
 ) -> Result<End, Error> {
     let site = step[0].site();
-    let fresh = plan::plan(desired, &parts.catalog());
+    let catalog = parts.catalog();
+    let fresh = plan::plan(desired, &catalog);
     if !fresh.steps().find(|fresh| fresh[0].site() == site).is_some_and(|fresh| is_same(fresh, step)) {
         return Ok(End::Stale);
     }
@@ -151,6 +152,9 @@ async fn work(
         match perform(sessions, database, action).await {
             Ok(()) => (),
             Err(error) => return judge(sessions, action, error),
+        }
+        if is_laundered(sessions, desired, &catalog, (database, action)).await? {
+            return Ok(End::Stale);
         }
     }
     let parts = read_again(sessions, desired, site).await?;
@@ -256,6 +260,19 @@ async fn perform(sessions: &mut Sessions<'_>, database: &Ident, action: &Action)
         sessions.set.insert(role.clone());
     }
     Ok(())
+}
+
+/// Whether a role has slipped something in among what it was just made to give away.
+async fn is_laundered(
+    sessions: &mut Sessions<'_>,
+    desired: &Desired,
+    catalog: &Catalog,
+    (database, action): (&Ident, &Action),
+) -> Result<bool, Error> {
+    let Action::ReassignOwned { role, to, .. } = action else { return Ok(false) };
+    let limit = sessions.limit;
+    let found = introspect::given(sessions.session(database).await?, (role, to), limit).await?;
+    Ok(plan::is_laundered(desired, catalog, (role, to), (database, &found)))
 }
 
 /// A password goes out in clear only to a server that was said to need that.

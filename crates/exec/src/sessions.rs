@@ -20,7 +20,7 @@ pub struct Sessions<'a> {
     pub(crate) server: &'a Server,
     verify: &'a dyn Verify,
     /// How many bytes a reading may have.
-    limit: u32,
+    pub(crate) limit: u32,
     open: BTreeMap<Ident, Session>,
     /// What was read last.
     pub(crate) parts: Option<Parts>,

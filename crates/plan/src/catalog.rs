@@ -343,6 +343,8 @@ pub struct Dependencies {
     pub lent_relations: Vec<Relation>,
     /// Its subscriptions, as they stand in SQL: what they receive is written with the rights of their owner.
     pub subscriptions: Vec<String>,
+    /// Its temporary relations that read or write others: views, and tables with rules.
+    pub temporary_relations: Vec<Relation>,
     /// Its views and materialized views over something that it may not read, or of which it may not read every row.
     /// With the heir's rights they would.
     pub overreaching_views: Vec<Relation>,

@@ -61,7 +61,7 @@ pub use ident::{Ident, IdentError, Literal, QualifiedName};
 pub use marker::{Claim, Marker, Origin};
 pub use password::{NewPassword, PlainPassword, PlainPasswordError};
 pub use phase::Phase;
-pub use planner::{MOST_RELATIONS, Plan, plan};
+pub use planner::{MOST_RELATIONS, Plan, is_laundered, plan};
 pub use privilege::{Privilege, Privileges};
 pub use reserved::is_reserved;
 pub use target::{Cause, DefaultChange, DefaultObject, Recipient, Taken, Target};

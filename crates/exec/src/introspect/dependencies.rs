@@ -15,8 +15,9 @@ use super::{
 use crate::{Error, session::Session};
 
 const DEPENDENCIES: &str = include_str!("dependencies.sql");
+const ROLE: &str = include_str!("role.sql");
 const OWNED: &str = bounded!(
-    "$2",
+    "$3",
     "
 -- What a role owns in a database.
 WITH RECURSIVE
@@ -127,9 +128,24 @@ pub(crate) async fn owned(
     (role, limit): (Oid, u32),
     found: &mut Dependencies,
 ) -> Result<BTreeMap<Oid, Role>, Error> {
-    let query = sqlx::query_as(OWNED).bind(i64::from(role.0));
+    let role = i64::from(role.0);
+    let query = sqlx::query_as(OWNED).bind(role).bind(role);
     let reply = session.document(limit, query).await?;
     Ok(fill(found, &reply))
+}
+
+/// The same of what the session's transaction has taken from one role and given to another.
+pub(crate) async fn given(
+    session: &mut Session,
+    (role, to): (&Ident, &Ident),
+    limit: u32,
+) -> Result<Dependencies, Error> {
+    let query = |name: &str| sqlx::query_scalar::<_, i64>(ROLE).bind(name.to_owned());
+    let (from, to) = (session.scalar(query(role.as_str())).await?, session.scalar(query(to.as_str())).await?);
+    let reply = session.document(limit, sqlx::query_as(OWNED).bind(to).bind(from)).await?;
+    let mut found = Dependencies::default();
+    fill(&mut found, &reply);
+    Ok(found)
 }
 
 pub(super) fn fill(found: &mut Dependencies, reply: &OwnedReply) -> BTreeMap<Oid, Role> {
@@ -137,6 +153,7 @@ pub(super) fn fill(found: &mut Dependencies, reply: &OwnedReply) -> BTreeMap<Oid
     let views = reply.definer_views.iter().flatten().map(view);
     let armed = reply.armed_relations.iter().flatten().map(view);
     let lent = reply.lent_relations.iter().flatten().map(view);
+    let temporary = reply.temporary_relations.iter().flatten().map(view);
     let overreaching = reply.overreaching_views.iter().flatten().map(view);
     let exposed = reply
         .exposed_views
@@ -148,6 +165,7 @@ pub(super) fn fill(found: &mut Dependencies, reply: &OwnedReply) -> BTreeMap<Oid
         take(views, &mut found.definer_views),
         take(armed, &mut found.armed_relations),
         take(lent, &mut found.lent_relations),
+        take(temporary, &mut found.temporary_relations),
         take(overreaching, &mut found.overreaching_views),
         take(exposed, &mut found.exposed),
     ]
@@ -157,6 +175,7 @@ pub(super) fn fill(found: &mut Dependencies, reply: &OwnedReply) -> BTreeMap<Oid
     found.definer_views.sort_unstable();
     found.armed_relations.sort_unstable();
     found.lent_relations.sort_unstable();
+    found.temporary_relations.sort_unstable();
     found.overreaching_views.sort_unstable();
     found.exposed.sort_unstable();
     found.subscriptions = reply.subscriptions.clone().unwrap_or_default();

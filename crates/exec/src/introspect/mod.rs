@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use plan::{Catalog, Desired, Managed, Membership, Oid, PasswordState, Role};
 
 pub(crate) use contents::{Inside, contents};
-pub(crate) use dependencies::{Concerned, Others, concerned, dependencies, owned};
+pub(crate) use dependencies::{Concerned, Others, concerned, dependencies, given, owned};
 pub(crate) use shared::{Passwords, Shared, shared};
 
 /// A catalog in the parts in which it is read.

@@ -1,5 +1,7 @@
 -- What a role has in this database that would gain its heir's rights, or give others rights of the heir.
--- $1: the role.
+-- $1: the role, $2: the role that had it before this transaction gave it to $1; then it is about that only, and $2
+-- tells what views could read. Otherwise both are the same. (A row that this transaction wrote has an xmin that is not
+-- older than it.)
 routine AS MATERIALIZED (
   SELECT
     n.nspname AS schema, p.proname AS name, p.prosecdef AS definer,
@@ -12,6 +14,7 @@ routine AS MATERIALIZED (
   FROM pg_catalog.pg_proc p
   JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
   WHERE p.proowner = $1::pg_catalog.int8::pg_catalog.oid
+    AND ($1::pg_catalog.int8 = $2::pg_catalog.int8 OR pg_catalog.age(p.xmin) <= 0)
 ),
 view AS MATERIALIZED (
   SELECT
@@ -24,6 +27,7 @@ view AS MATERIALIZED (
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid
+    AND ($1::pg_catalog.int8 = $2::pg_catalog.int8 OR pg_catalog.age(c.xmin) <= 0)
     AND c.relkind IN ('v', 'm')
     AND c.relpersistence <> 't'
 ),
@@ -84,6 +88,7 @@ armed AS MATERIALIZED (
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid
+    AND ($1::pg_catalog.int8 = $2::pg_catalog.int8 OR pg_catalog.age(c.xmin) <= 0)
     AND c.relkind IN ('r', 'p', 'f', 'm', 'v')
     AND c.relpersistence <> 't'
     AND (
@@ -147,6 +152,7 @@ lent AS MATERIALIZED (
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid
+    AND ($1::pg_catalog.int8 = $2::pg_catalog.int8 OR pg_catalog.age(c.xmin) <= 0)
     AND c.relkind IN ('r', 'p', 'f')
     AND c.relpersistence <> 't'
     AND (
@@ -173,7 +179,26 @@ SELECT pg_catalog.json_build_object(
     SELECT pg_catalog.json_agg(pg_catalog.quote_ident(s.subname) ORDER BY s.subname)
     FROM pg_catalog.pg_subscription s
     WHERE s.subowner = $1::pg_catalog.int8::pg_catalog.oid
+      -- Not everybody may read a subscription's xmin.
+      AND ($1::pg_catalog.int8 = $2::pg_catalog.int8 OR EXISTS (
+        SELECT FROM pg_catalog.pg_shdepend g
+        WHERE g.classid = 'pg_catalog.pg_subscription'::pg_catalog.regclass
+          AND g.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+          AND g.refobjid = $1::pg_catalog.int8::pg_catalog.oid
+          AND g.deptype = 'o'
+          AND pg_catalog.age(g.xmin) <= 0
+      ))
       AND s.subdbid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+  ),
+  -- REASSIGN gives those too, of every session. What has no rules reads and writes nothing else.
+  'temporary_relations', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, c.relname, c.relkind))
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid
+      AND ($1::pg_catalog.int8 = $2::pg_catalog.int8 OR pg_catalog.age(c.xmin) <= 0)
+      AND c.relpersistence = 't'
+      AND EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid)
   ),
   'definer_routines', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.schema, r.name, r.arguments))
@@ -199,19 +224,22 @@ SELECT pg_catalog.json_build_object(
         AND d.refobjid <> v.oid
       JOIN pg_catalog.pg_class b ON b.oid = d.refobjid AND b.relkind IN ('r', 'p', 'v', 'm', 'f')
       WHERE w.ev_class = v.oid
+        -- What came from the same role.
+        AND ($1::pg_catalog.int8 = $2::pg_catalog.int8
+          OR b.relowner <> $1::pg_catalog.int8::pg_catalog.oid OR pg_catalog.age(b.xmin) > 0)
         AND (
           NOT (
-            pg_catalog.has_table_privilege($1::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
+            pg_catalog.has_table_privilege($2::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
             OR CASE
               WHEN d.refobjsubid > 0
               THEN pg_catalog.has_column_privilege(
-                $1::pg_catalog.int8::pg_catalog.oid, b.oid, d.refobjsubid::pg_catalog.int2, 'SELECT'
+                $2::pg_catalog.int8::pg_catalog.oid, b.oid, d.refobjsubid::pg_catalog.int2, 'SELECT'
               )
-              ELSE pg_catalog.has_any_column_privilege($1::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
+              ELSE pg_catalog.has_any_column_privilege($2::pg_catalog.int8::pg_catalog.oid, b.oid, 'SELECT')
             END
           )
           -- Row policies hold for the role and may not for its heir.
-          OR b.relrowsecurity AND (b.relforcerowsecurity OR b.relowner <> $1::pg_catalog.int8::pg_catalog.oid)
+          OR b.relrowsecurity AND (b.relforcerowsecurity OR b.relowner <> $2::pg_catalog.int8::pg_catalog.oid)
         )
     )
   ),

@@ -235,6 +235,7 @@ fn owned_reply() -> BoxedStrategy<Value> {
         ("routine_schemas", list(name(), 3)),
         ("definer_views", list(view(), 3)),
         ("armed_relations", list(view(), 3)),
+        ("temporary_relations", list(view(), 3)),
         ("overreaching_views", list(view(), 3)),
         ("exposed_views", list(row(vec![view(), number()]), 3)),
         ("event_triggers", event_triggers()),

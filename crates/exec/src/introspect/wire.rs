@@ -39,6 +39,7 @@ pub(super) struct OwnedReply {
     pub(super) definer_views: Option<Vec<ViewRow>>,
     pub(super) armed_relations: Option<Vec<ViewRow>>,
     pub(super) lent_relations: Option<Vec<ViewRow>>,
+    pub(super) temporary_relations: Option<Vec<ViewRow>>,
     pub(super) overreaching_views: Option<Vec<ViewRow>>,
     pub(super) exposed_views: Option<Vec<(ViewRow, u32)>>,
     pub(super) event_triggers: Option<Vec<EventTriggerRow>>,

@@ -13,6 +13,7 @@ mod errors;
 mod example;
 mod hostile;
 mod interrupted;
+mod laundering;
 mod login;
 mod ownership;
 mod passwords;

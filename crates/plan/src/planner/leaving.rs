@@ -6,8 +6,8 @@ use super::roles::untouchable;
 use super::view::View;
 use crate::marker::{Ownership, comment_with};
 use crate::{
-    Action, Dependencies, Disposition, ExposedView, Ident, Leaving, Marker, Oid, Origin, Privilege,
-    Privileges, Recipient, Refusal, Relation, RelationKind, Role, Schema, Withheld,
+    Action, Catalog, Dependencies, Desired, Disposition, ExposedView, Ident, Leaving, Marker, Oid, Origin,
+    Privilege, Privileges, Recipient, Refusal, Relation, RelationKind, Role, Schema, Withheld,
 };
 
 /// The role, if it is there and ours to let go.
@@ -143,6 +143,21 @@ pub(super) fn obstacle(
     if let Some(danger) = super::triggers::obstacle(view, &found.event_triggers) {
         return Some(format!("whose {danger}"));
     }
+    hazard(view, (role, heir(view, database, found)), (database, found))
+}
+
+/// What of it nobody can be given, because it would do with the new owner's rights what others want.
+fn hazard(
+    view: &View<'_>,
+    (role, heir): (&Ident, &Ident),
+    (database, found): (&Ident, &Dependencies),
+) -> Option<String> {
+    if let Some(temporary) = found.temporary_relations.first() {
+        return Some(format!(
+            "{temporary}, which is temporary and would read or write with the new owner's rights: drop it, or end the \
+             session that has it"
+        ));
+    }
     // What a database's owner made is its successor's to run, as far as it is in that database.
     let is_replaced =
         view.desired.leaving.get(role).is_some_and(|it| it.disposition == Disposition::DropIfCreated);
@@ -151,9 +166,7 @@ pub(super) fn obstacle(
     {
         return Some(working);
     }
-    if let Some(lent) =
-        found.lent_relations.first().filter(|_| is_powerful(view, heir(view, database, found)))
-    {
+    if let Some(lent) = found.lent_relations.first().filter(|_| is_powerful(view, heir)) {
         return Some(format!(
             "{lent}, on which others have REFERENCES or TRIGGER, and so could run functions with the new owner's rights: \
              revoke these, or drop it"
@@ -204,6 +217,22 @@ fn works_as_owner(found: &Dependencies) -> Option<String> {
         "{armed}, where others could run functions with the new owner's rights: drop its rules, the triggers behind its \
          cascading foreign keys, and indexes and statistics that call functions"
     ))
+}
+
+/// Whether something of `found`, which the role had a moment ago and its heir has now, would run with the heir's rights:
+/// it was made or changed after `catalog` was read, from which the plan disarms what the role has.
+pub fn is_laundered(
+    desired: &Desired,
+    catalog: &Catalog,
+    (role, heir): (&Ident, &Ident),
+    (database, found): (&Ident, &Dependencies),
+) -> bool {
+    let view = View::new(desired, catalog, &mut Plan::default());
+    let has_invoker_views = catalog.server.version.major() >= 15;
+    found.unnameable
+        || !found.definer_routines.is_empty()
+        || (has_invoker_views && !found.definer_views.is_empty())
+        || hazard(&view, (role, heir), (database, found)).is_some()
 }
 
 /// Empties one database of the role: what it owns goes to the database's owner, then its privileges go.

@@ -16,6 +16,7 @@ mod view;
 use std::collections::BTreeSet;
 
 use crate::{Action, Catalog, Desired, Ident, Phase, Refusal, Site, Withheld};
+pub use leaving::is_laundered;
 use view::View;
 
 /// What to do, in order, and what is left out.

@@ -235,6 +235,7 @@ fn reassign(catalog: &mut Catalog, is_here: bool, place: &Ident, role: &Ident, t
         found.armed_relations.clear();
         found.lent_relations.clear();
         found.subscriptions.clear();
+        found.temporary_relations.clear();
         found.overreaching_views.clear();
         found.exposed.clear();
     }
