@@ -17,13 +17,16 @@ enum Answer {
     Wrong,
     /// Something else stood in the way, with this SQLSTATE.
     Refused(String),
-    /// `SASLprep` forbids it, so that the driver does not send it.
+    /// `SASLprep` forbids it, so that the driver does not send it; or the server did not come to it.
     Untried,
 }
 
+/// How the message begins that a role or database has as many connections as it may. Translated it is not recognised.
+const LIMIT: &str = "too many connections for ";
+
 /// Whether `password` is the role's, by a login to the maintenance database.
 ///
-/// Passwords are checked before databases, rights and limits, so that a refusal for another reason means that the
+/// Passwords are checked before databases, rights and limits of roles, so that a refusal for another reason means that the
 /// password was right, if a random one is answered otherwise. Where a random one is answered the same way (`trust`,
 /// a reject line in `pg_hba.conf`), nothing is known.
 ///
@@ -51,6 +54,8 @@ async fn answer(server: &Server, role: &Ident, password: &Password) -> Result<An
         Ok(_) => Ok(Answer::Welcome),
         Err(Error::Login { code, .. }) if code == "28P01" => Ok(Answer::Wrong),
         Err(Error::Login { code, message }) => match code.as_str() {
+            // A server without room for anybody says so before it looks at the password.
+            "53300" if !message.starts_with(LIMIT) => Ok(Answer::Untried),
             "28000" | "3D000" | "42501" | "53300" | "55000" => Ok(Answer::Refused(code)),
             _ => Err(Error::Login { code, message }),
         },

@@ -1,11 +1,15 @@
 //! Passwords on real servers.
 
-use exec::{Password, scram, try_login};
+use exec::{Password, SslMode, scram, try_login};
 use plan::{PasswordState, testing::ident};
 use testbed::{
     Postgres,
     postgres::{fetch_text, run},
     unique,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
 };
 
 use crate::support::{MAJORS, server, sql};
@@ -156,4 +160,39 @@ async fn where_a_role_may_not_even_try_nothing_is_known() {
     sql(&postgres, "postgres", "CREATE ROLE rejected LOGIN PASSWORD 'secret'").await;
     let found = try_login(&server(&postgres), &ident("rejected"), &Password::new("secret")).await.unwrap();
     assert_eq!(found, PasswordState::Unknown);
+}
+
+/// Leads to a server that has no room for the first who comes.
+async fn full_at_first(port: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        first.read_buf(&mut Vec::with_capacity(1_000)).await.unwrap();
+        let body = b"SFATAL\0VFATAL\0C53300\0Msorry, too many clients already\0\0";
+        first.write_u8(b'E').await.unwrap();
+        first.write_u32(u32::try_from(body.len() + 4).unwrap()).await.unwrap();
+        first.write_all(body).await.unwrap();
+        drop(first);
+        loop {
+            let (mut next, _) = listener.accept().await.unwrap();
+            let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut next, &mut server).await });
+        }
+    });
+    here
+}
+
+#[tokio::test]
+async fn a_server_without_room_says_nothing_of_a_password() {
+    let postgres = Postgres::shared(17).await;
+    let role = unique("role");
+    sql(postgres, "postgres", format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'")).await;
+    let mut server = server(postgres);
+    server.tls.mode = SslMode::Disable;
+    server.port = full_at_first(postgres.port()).await;
+    let found = try_login(&server, &ident(&role), &Password::new("wrong")).await.unwrap();
+    assert_eq!(found, PasswordState::Unknown);
+    let found = try_login(&server, &ident(&role), &Password::new("wrong")).await.unwrap();
+    assert_eq!(found, PasswordState::Differs);
 }
