@@ -32,23 +32,80 @@ view AS MATERIALIZED (
     AND c.relpersistence <> 't'
 ),
 -- Code that is neither PostgreSQL's own nor an extension's: functions, operators, and types whose values run functions.
+-- Whoever owns an extension can put functions into it; what it came with belongs to a superuser.
 foreign_code AS MATERIALIZED (
   SELECT f.classid, f.oid
   FROM (
-    SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AS classid, p.oid FROM pg_catalog.pg_proc p
+    SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AS classid, p.oid, p.proowner AS owner
+    FROM pg_catalog.pg_proc p
     UNION ALL
-    SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.oid, o.oid FROM pg_catalog.pg_operator o
+    SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.oid, o.oid, o.oprowner
+    FROM pg_catalog.pg_operator o
     UNION ALL
-    SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid, t.oid
+    SELECT 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid, t.oid, t.typowner
     FROM pg_catalog.pg_type t
     LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem
     WHERE t.typtype IN ('d', 'r', 'm') OR e.typtype IN ('d', 'r', 'm')
   ) f
   WHERE f.oid >= 16384
-    AND NOT EXISTS (
-      SELECT FROM pg_catalog.pg_depend d
-      WHERE d.classid = f.classid AND d.objid = f.oid AND d.deptype = 'e'
+    AND NOT (
+      EXISTS (
+        SELECT FROM pg_catalog.pg_depend d
+        WHERE d.classid = f.classid AND d.objid = f.oid AND d.deptype = 'e'
+      )
+      AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = f.owner AND r.rolsuper)
     )
+),
+-- PostgreSQL's own functions that run what a text says, or do more than reckon: nothing depends on what they call. What
+-- is often a default is none of them.
+loose AS MATERIALIZED (
+  SELECT p.oid
+  FROM pg_catalog.pg_proc p
+  WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+    AND (
+      p.provolatile = 'v' AND p.proname NOT IN (
+        'clock_timestamp', 'currval', 'gen_random_uuid', 'lastval', 'nextval', 'random', 'random_normal',
+        'timeofday', 'uuidv4', 'uuidv7'
+      )
+      OR p.proname ~ '_to_xml|^ts_(rewrite|stat)$|^pg_input_|^jsonb?_populate_record'
+    )
+),
+-- Views and materialized views with all views that they read.
+reading (reader, relation) AS (
+  SELECT c.oid, c.oid
+  FROM pg_catalog.pg_class c
+  WHERE c.relowner = $1::pg_catalog.int8::pg_catalog.oid AND c.relkind = 'm'
+  UNION
+  SELECT r.reader, b.oid
+  FROM reading r
+  JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.relation
+  JOIN pg_catalog.pg_depend d
+    ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+    AND d.objid = w.oid
+    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  JOIN pg_catalog.pg_class b ON b.oid = d.refobjid AND b.relkind = 'v'
+),
+-- What the role's relations calculate with.
+expression AS (
+  SELECT k.conrelid AS relation, 'c' AS kind, k.conbin::pg_catalog.text AS tree
+  FROM pg_catalog.pg_constraint k
+  WHERE k.contype = 'c'
+  UNION ALL
+  SELECT a.adrelid, 'c', a.adbin::pg_catalog.text FROM pg_catalog.pg_attrdef a
+  UNION ALL
+  SELECT s.stxrelid, 's', pg_catalog.to_jsonb(s) ->> 'stxexprs' FROM pg_catalog.pg_statistic_ext s
+  UNION ALL
+  SELECT r.reader, 'm', w.ev_action::pg_catalog.text
+  FROM reading r
+  JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.relation
+),
+-- Those that call such a function.
+loosely AS MATERIALIZED (
+  SELECT e.relation, e.kind
+  FROM expression e
+  JOIN pg_catalog.pg_class c ON c.oid = e.relation AND c.relowner = $1::pg_catalog.int8::pg_catalog.oid
+  CROSS JOIN LATERAL pg_catalog.regexp_matches(e.tree, ':funcid ([0-9]+)', 'g') AS m (found)
+  JOIN loose l ON l.oid = m.found[1]::pg_catalog.oid
 ),
 -- Tables whose triggers, checks and defaults run such code when a row is written.
 coded AS MATERIALIZED (
@@ -67,6 +124,8 @@ coded AS MATERIALIZED (
   ) w
   JOIN pg_catalog.pg_depend d ON d.classid = w.classid AND d.objid = w.oid
   JOIN foreign_code f ON f.classid = d.refclassid AND f.oid = d.refobjid
+  UNION
+  SELECT l.relation FROM loosely l WHERE l.kind = 'c'
 ),
 -- Tables at both ends of a foreign key between columns of different types, one of which is somebody's own: rows that
 -- refer to each other are compared by the owner of those that are looked for, and a cast may call a function.
@@ -94,13 +153,15 @@ armed AS MATERIALIZED (
     AND (
       -- All rules but the one that makes a view.
       EXISTS (SELECT FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type <> '1')
-      OR c.relkind = 'm' AND EXISTS (
-        SELECT FROM pg_catalog.pg_rewrite w
+      OR EXISTS (
+        SELECT FROM reading r
+        JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.relation
         JOIN pg_catalog.pg_depend d
           ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
         JOIN foreign_code f ON f.classid = d.refclassid AND f.oid = d.refobjid
-        WHERE w.ev_class = c.oid
+        WHERE r.reader = c.oid
       )
+      OR EXISTS (SELECT FROM loosely l WHERE l.relation = c.oid AND l.kind IN ('m', 's'))
       OR EXISTS (
         SELECT FROM pg_catalog.pg_index i
         JOIN pg_catalog.pg_depend d

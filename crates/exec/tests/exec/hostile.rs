@@ -115,7 +115,7 @@ async fn an_owner_cannot_keep_a_leaving_role_by_holding_the_database() {
 }
 
 /// What a user leaves behind that runs as its owner.
-const ARMED: [&str; 12] = [
+const ARMED: [&str; 16] = [
     "CREATE TABLE shop.armed (n int); CREATE RULE r AS ON INSERT TO shop.armed DO ALSO DELETE FROM store.stock",
     "CREATE TABLE shop.armed (n int); \
      CREATE FUNCTION shop.f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'; \
@@ -145,10 +145,28 @@ const ARMED: [&str; 12] = [
      CREATE TRIGGER t BEFORE DELETE ON shop.armed FOR EACH ROW EXECUTE FUNCTION shop.t(); \
      ALTER TABLE shop.armed ENABLE ALWAYS TRIGGER t",
     "CREATE DOMAIN shop.own AS int; CREATE TABLE shop.armed (n int PRIMARY KEY, m shop.own REFERENCES shop.armed)",
+    // PostgreSQL's own functions that run what a text says.
+    "CREATE MATERIALIZED VIEW shop.armed AS SELECT ts_rewrite('a'::tsquery, 'SELECT $$a$$::tsquery, $$b$$::tsquery')",
+    "CREATE TABLE shop.keys (n int PRIMARY KEY); \
+     CREATE TABLE shop.armed (n int CHECK (ts_rewrite('a', 'SELECT $$a$$::tsquery, $$b$$::tsquery') <> '') \
+     REFERENCES shop.keys ON DELETE SET NULL)",
+    "CREATE FUNCTION shop.m() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'; \
+     CREATE VIEW shop.below AS SELECT shop.m() AS n; CREATE VIEW shop.between AS SELECT * FROM shop.below; \
+     CREATE MATERIALIZED VIEW shop.armed AS SELECT n FROM shop.between",
+    // Expressions came with version 14.
+    "CREATE TABLE shop.armed (n int); \
+     DO $do$ BEGIN \
+       IF current_setting('server_version_num')::int >= 140000 THEN \
+         EXECUTE 'CREATE STATISTICS shop.s ON n, \
+                  (ts_rewrite($x$a$x$::tsquery, $x$SELECT $$a$$::tsquery, $$b$$::tsquery$x$)::text) FROM shop.armed'; \
+       ELSE CREATE RULE r AS ON INSERT TO shop.armed DO NOTHING; \
+       END IF; \
+     END $do$",
 ];
 
 /// What is no danger: it calls PostgreSQL's own functions only, or runs with the rights of whoever writes.
-const FINE: &str = "CREATE TABLE store.fine (n text, e timestamptz); CREATE INDEX ON store.fine (lower(n)); \
+const FINE: &str = "CREATE TABLE store.fine (n text, e timestamptz DEFAULT now(), u uuid DEFAULT gen_random_uuid(), \
+                    s serial CHECK (s > random() - 1)); CREATE MATERIALIZED VIEW store.counted AS SELECT count(*) FROM pg_class;  CREATE INDEX ON store.fine (lower(n)); \
                     CREATE INDEX ON store.fine (e) WHERE n <> ''; CREATE TABLE store.key (n int PRIMARY KEY); \
                     CREATE TABLE store.chained (n int DEFAULT 1 CHECK (n > 0) REFERENCES store.key ON DELETE CASCADE); \
                     CREATE FUNCTION store.free() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
