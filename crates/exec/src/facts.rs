@@ -72,6 +72,10 @@ impl Facts {
         if self.can_do_without_event_triggers() {
             settings.push(EVENT_TRIGGERS_OFF);
         }
+        if self.superuser && self.event_triggers.is_none() {
+            // Event triggers cannot be off there, but most do not fire for whoever replays what happened elsewhere.
+            settings.push(("session_replication_role", "replica"));
+        }
         settings
     }
 
@@ -148,8 +152,9 @@ mod tests {
             |facts: Facts| facts.later_settings().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         let statements = "pg_stat_statements.track_utility";
         let old = |version| Facts { version, event_triggers: None, ..facts() };
-        assert_eq!(names(old(130_000)), [statements]);
-        assert_eq!(names(old(160_000)), ["idle_session_timeout", statements]);
+        let replay = "session_replication_role";
+        assert_eq!(names(old(130_000)), [statements, replay]);
+        assert_eq!(names(old(160_000)), ["idle_session_timeout", statements, replay]);
         let all = ["idle_session_timeout", "transaction_timeout", statements, "event_triggers"];
         assert_eq!(names(facts()), all);
         assert_eq!(names(Facts { superuser: false, ..facts() }), all[..2]);

@@ -16,11 +16,9 @@ use plan::{
 };
 
 const QUERY: &str = bounded!(
+    "What is in a database",
     "$2",
-    "
--- What is in a database.
-WITH RECURSIVE
-",
+    "WITH RECURSIVE ",
     include_str!("event_triggers.sql"),
     include_str!("contents.sql"),
 );

@@ -17,11 +17,9 @@ use crate::{Error, session::Session};
 const DEPENDENCIES: &str = include_str!("dependencies.sql");
 const ROLE: &str = include_str!("role.sql");
 const OWNED: &str = bounded!(
+    "What a role has in a database",
     "$3",
-    "
--- What a role owns in a database.
-WITH RECURSIVE
-",
+    "WITH RECURSIVE ",
     include_str!("event_triggers.sql"),
     include_str!("owned.sql"),
 );

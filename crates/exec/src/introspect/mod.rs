@@ -1,11 +1,12 @@
 //! Reads catalogs. The queries stand beside, in SQL; what differs per server version is joined here.
 
 /// A query for one JSON document as a query for its length in bytes, and for the document unless that is longer than
-/// the parameter named first: what is in a database is up to its owner, and must not be more than we can hold.
+/// this parameter: what is in a database is up to its owner, and must not be more than we can hold. The title comes
+/// first, because a server's log shows the first line of a statement only.
 macro_rules! bounded {
-    ($limit:literal, $($text:expr),+ $(,)?) => {
+    ($title:literal, $limit:literal, $($text:expr),+ $(,)?) => {
         concat!(
-            "SELECT d.bytes, CASE WHEN d.bytes <= ", $limit, " THEN d.document END FROM (SELECT r.document, \
+            "-- ", $title, ".\nSELECT d.bytes, CASE WHEN d.bytes <= ", $limit, " THEN d.document END FROM (SELECT r.document, \
              pg_catalog.octet_length(r.document::pg_catalog.text)::pg_catalog.int8 AS bytes FROM (",
             $($text),+,
             ") AS r (document) OFFSET 0) AS d"

@@ -46,6 +46,11 @@ foreign_code AS MATERIALIZED (
     FROM pg_catalog.pg_type t
     LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem
     WHERE t.typtype IN ('d', 'r', 'm') OR e.typtype IN ('d', 'r', 'm')
+      -- A composite type may have a domain in it.
+      OR EXISTS (
+        SELECT FROM pg_catalog.pg_class k
+        WHERE k.oid IN (t.typrelid, e.typrelid) AND k.relkind = 'c'
+      )
   ) f
   WHERE f.oid >= 16384
     AND NOT (

@@ -14,12 +14,14 @@ use crate::{Error, Stored, Verify, facts::Facts, session::Session};
 const QUERIES: [[&str; 2]; 2] = [
     [
         bounded!(
+            "What databases share",
             "$6",
             include_str!("no_verifiers.sql"),
             include_str!("no_control.sql"),
             include_str!("roles.sql")
         ),
         bounded!(
+            "What databases share",
             "$6",
             include_str!("no_verifiers.sql"),
             include_str!("control.sql"),
@@ -28,12 +30,19 @@ const QUERIES: [[&str; 2]; 2] = [
     ],
     [
         bounded!(
+            "What databases share",
             "$6",
             include_str!("verifiers.sql"),
             include_str!("no_control.sql"),
             include_str!("roles.sql")
         ),
-        bounded!("$6", include_str!("verifiers.sql"), include_str!("control.sql"), include_str!("roles.sql")),
+        bounded!(
+            "What databases share",
+            "$6",
+            include_str!("verifiers.sql"),
+            include_str!("control.sql"),
+            include_str!("roles.sql")
+        ),
     ],
 ];
 

@@ -115,7 +115,7 @@ async fn an_owner_cannot_keep_a_leaving_role_by_holding_the_database() {
 }
 
 /// What a user leaves behind that runs as its owner.
-const ARMED: [&str; 16] = [
+const ARMED: [&str; 17] = [
     "CREATE TABLE shop.armed (n int); CREATE RULE r AS ON INSERT TO shop.armed DO ALSO DELETE FROM store.stock",
     "CREATE TABLE shop.armed (n int); \
      CREATE FUNCTION shop.f(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'; \
@@ -145,6 +145,9 @@ const ARMED: [&str; 16] = [
      CREATE TRIGGER t BEFORE DELETE ON shop.armed FOR EACH ROW EXECUTE FUNCTION shop.t(); \
      ALTER TABLE shop.armed ENABLE ALWAYS TRIGGER t",
     "CREATE DOMAIN shop.own AS int; CREATE TABLE shop.armed (n int PRIMARY KEY, m shop.own REFERENCES shop.armed)",
+    "CREATE FUNCTION shop.ok(int) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RETURN true; END'; \
+     CREATE DOMAIN shop.own AS int CHECK (shop.ok(VALUE)); CREATE TYPE shop.pair AS (n shop.own); \
+     CREATE MATERIALIZED VIEW shop.armed AS SELECT ('(1)'::text)::shop.pair AS p",
     // PostgreSQL's own functions that run what a text says.
     "CREATE MATERIALIZED VIEW shop.armed AS SELECT ts_rewrite('a'::tsquery, 'SELECT $$a$$::tsquery, $$b$$::tsquery')",
     "CREATE TABLE shop.keys (n int PRIMARY KEY); \

@@ -68,7 +68,10 @@ async fn what_would_run_a_tenants_function_as_the_operator_waits_and_is_reported
     )
     .await;
     let gone = app.user(", access: read").await;
-    app.sql("CREATE EVENT TRIGGER watch ON ddl_command_start EXECUTE FUNCTION public.note()").await;
+    // Others are off.
+    let watch = "CREATE EVENT TRIGGER watch ON ddl_command_start EXECUTE FUNCTION public.note(); \
+                 ALTER EVENT TRIGGER watch ENABLE ALWAYS";
+    app.sql(watch).await;
     let reader = app.user(", access: read").await;
     let found = world.condition("pguser", &reader, ("Withheld", "True", "UnsafeEventTrigger")).await;
     let said = found.data["status"]["conditions"].to_string();

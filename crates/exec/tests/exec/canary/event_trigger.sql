@@ -17,9 +17,10 @@ CREATE FUNCTION public.seen() RETURNS event_trigger LANGUAGE plpgsql AS
   $$ BEGIN PERFORM canary.sing('event trigger of a former superuser'); END $$;
 CREATE EVENT TRIGGER left_behind ON ddl_command_end EXECUTE FUNCTION public.seen();
 ALTER EVENT TRIGGER left_behind OWNER TO :former;
--- They fire in no session of ours.
+-- It fires where event triggers that replay nothing are off.
 CREATE EVENT TRIGGER elsewhere ON ddl_command_end EXECUTE FUNCTION public.notice();
 ALTER EVENT TRIGGER elsewhere ENABLE REPLICA;
+-- This one fires nowhere.
 CREATE EVENT TRIGGER asleep ON ddl_command_end EXECUTE FUNCTION public.notice();
 ALTER EVENT TRIGGER asleep DISABLE;
 DO $do$
