@@ -17,6 +17,7 @@ use crate::resource::{ObjectName, Resource, ServerKey, spelled};
 use crate::servers::Address;
 
 /// What is said of another mode.
+const PASSWORD_MODES: &str = "unknown mode; use verifier or plaintext";
 const SSL_MODES: &str = "unknown mode; use disable, prefer, require, verify-ca or verify-full";
 
 /// Why there are no admin credentials.
@@ -191,7 +192,7 @@ fn parse(
     };
     let passwords = match text("passwordMode")? {
         None => PasswordMode::default(),
-        Some(mode) => mode.trim().parse().map_err(|error| bad(secret, "passwordMode", &error))?,
+        Some(mode) => mode.trim().parse().map_err(|_| bad(secret, "passwordMode", &PASSWORD_MODES))?,
     };
     let file = |key: &str| data.get(key).filter(|value| !value.is_empty());
     let server = Server {

@@ -7,6 +7,7 @@ use testbed::{Postgres, eventually, unique};
 
 use crate::resources::database;
 use crate::server_log;
+use crate::witness;
 use crate::world::{PATIENCE, World};
 
 /// A server with a certificate for its address by this authority.
@@ -85,10 +86,10 @@ async fn what_cannot_be_used_in_a_superuser_secret_is_named_by_its_key() {
         (json!({ "tls.key": other.key }), "key `tls.key`: not the key of the client certificate"),
         (json!({ "tls.crt": "", "tls.key": key }), "key `tls.crt`: a client key needs its certificate"),
         (json!({ "tls.key": "", "sslmode": "verify-full" }), "key `sslmode`: verify-full needs a CA"),
-        (json!({ "sslmode": "allow" }), "key `sslmode`: unknown sslmode `allow`"),
+        (json!({ "sslmode": "allow" }), "key `sslmode`: unknown mode; use disable, prefer"),
         (
             json!({ "sslmode": "", "passwordMode": "clear" }),
-            "key `passwordMode`: unknown password mode `clear`",
+            "key `passwordMode`: unknown mode; use verifier or plaintext",
         ),
     ] {
         superuser_secret(&world, &postgres, &keys).await;
@@ -108,6 +109,7 @@ async fn a_server_that_needs_them_is_sent_passwords_in_clear_and_nobody_else_is_
     postgres.connect(&app, &secret["username"], &secret["password"]).await.unwrap();
     // What it kept of it is a verifier of its own, which is compared like any other.
     assert!(postgres.log().contains(&secret["password"]));
+    witness::seen().sent_in_clear.insert(secret["password"].clone());
     let stored = format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{}'", secret["username"]);
     let stored =
         testbed::postgres::fetch_text(&mut postgres.admin("postgres").await, stored).await.unwrap().unwrap();

@@ -10,6 +10,7 @@ use testbed::{eventually, unique};
 
 use crate::attacker::{Attack, Attacker, stage};
 use crate::resources::{database, user};
+use crate::witness;
 use crate::world::{PATIENCE, World};
 
 const READ: &str = ", access: readwrite";
@@ -269,7 +270,11 @@ async fn a_squatter_that_cannot_have_a_name_stands_in_nobodys_way() {
     .await;
     world.apply(&database(&world.namespace, &app, &format!("{app}_owner"), "")).await;
     world.start_operator();
-    world.condition("pgdb", &attacker.at(&app), ("Ready", "False", "SecretConflict")).await;
+    // Only until the other has the name.
+    eventually("a SecretConflict", PATIENCE, async || {
+        witness::condition(&world.tenant, &app, ("Ready", "False", "SecretConflict"))
+    })
+    .await;
     world.ready("pgdb", &app).await;
     // Nor when it asks again and again.
     for prune in [true, false, true] {

@@ -53,7 +53,11 @@ async fn nobody_tells_a_password() {
     assert!(!seen.passwords.is_empty());
     for (what, text) in &texts {
         assert!(!text.is_empty(), "{what}: nothing was seen");
+        let is_servers = what.starts_with("PostgreSQL");
         for password in &seen.passwords {
+            if is_servers && seen.sent_in_clear.contains(password) {
+                continue;
+            }
             if let Some(line) = line_with(text, password) {
                 panic!("{what} holds what is in a Secret: {line}");
             }
@@ -90,10 +94,13 @@ async fn everything_said() -> Vec<(String, String)> {
     texts
 }
 
+/// A line that tells this and was not said by a test itself.
 fn line_with<'t>(text: &'t str, part: &str) -> Option<&'t str> {
-    let at = text.find(part)?;
-    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    text[start..].lines().next()
+    let line = |(at, _)| {
+        let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        text[start..].lines().next()
+    };
+    text.match_indices(part).filter_map(line).find(|line| !line.contains("/testbed LOG:"))
 }
 
 /// A server may log the statement that sets a verifier; nothing else may tell one.

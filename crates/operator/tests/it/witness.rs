@@ -21,6 +21,8 @@ use tokio::task::JoinSet;
 pub(crate) struct Seen {
     /// Every password that was ever in a Secret, and whatever else was in one that is nobody's business.
     pub(crate) passwords: BTreeSet<String>,
+    /// Those that a server was sent in clear, because that was asked for.
+    pub(crate) sent_in_clear: BTreeSet<String>,
     /// Every version of every resource.
     pub(crate) resources: Vec<DynamicObject>,
     /// Every version of every event, as JSON.
