@@ -8,13 +8,14 @@ use exec::{Password, PasswordMode};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
-use plan::NewPassword;
+use plan::{Ident, NewPassword, PasswordState};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::api::{ANNOTATION_RESOURCE, LABEL_RESOURCE_UID, OPERATOR};
 use crate::caches::{Caches, Version};
 use crate::resource::ObjectName;
+use crate::servers::Address;
 
 /// The keys that we own, in the order in which they are shown.
 pub const KEYS: [&str; 5] = ["username", "password", "database", "host", "port"];
@@ -88,8 +89,17 @@ struct Known {
     unseen: Option<Unseen>,
     /// What a server is sent of the password, once that was needed: a verifier has a salt, which stays.
     sent: Option<(PasswordMode, NewPassword)>,
-    /// What the last login with the password showed, where verifiers cannot be read.
-    login: Option<(Instant, plan::PasswordState)>,
+    /// The last login with the password, where verifiers cannot be read.
+    login: Option<Login>,
+}
+
+/// What a login showed. Of another role, or on another server, it shows nothing.
+#[derive(Clone)]
+struct Login {
+    address: Address,
+    role: Ident,
+    when: Instant,
+    state: PasswordState,
 }
 
 /// A version that the watch has not shown: it lags behind our own writes.
@@ -211,14 +221,26 @@ impl Vault {
         Some(sent)
     }
 
-    /// What the last login with the password in this version showed, and when.
-    pub fn login(&self, name: &ObjectName, version: &Version) -> Option<(Instant, plan::PasswordState)> {
-        self.with_version(name, version, |known| known.login).flatten()
+    /// What the last login as this role of this server with the password in this version showed, and when.
+    pub fn login(
+        &self,
+        (name, version): (&ObjectName, &Version),
+        (address, role): (&Address, &Ident),
+    ) -> Option<(Instant, PasswordState)> {
+        let found = self.with_version(name, version, |known| known.login.clone()).flatten();
+        let found = found.filter(|found| found.address == *address && found.role == *role);
+        found.map(|found| (found.when, found.state))
     }
 
-    /// Remembers what a login with the password in this version showed.
-    pub fn set_login(&self, name: &ObjectName, version: &Version, state: plan::PasswordState) {
-        self.with_version(name, version, |known| known.login = Some((Instant::now(), state)));
+    /// Remembers what a login as this role of this server with the password in this version showed.
+    pub fn set_login(
+        &self,
+        (name, version): (&ObjectName, &Version),
+        (address, role): (&Address, &Ident),
+        state: PasswordState,
+    ) {
+        let login = Login { address: address.clone(), role: role.clone(), when: Instant::now(), state };
+        self.with_version(name, version, |known| known.login = Some(login));
     }
 
     fn api(&self, name: &ObjectName) -> Api<Secret> {

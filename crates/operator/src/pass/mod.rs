@@ -187,7 +187,7 @@ async fn know_own(context: &Context) {
     if context.servers.identity(&address).is_some() || !context.servers.backoffs.is_free(&backoff_key(own)) {
         return;
     }
-    let verifier = verify::Verifier::new(context);
+    let verifier = verify::Verifier::new(context, address.clone());
     let mut sessions = Sessions::new(own, &verifier);
     match sessions.read(&Desired::new(own.maintenance.clone())).await {
         Ok(catalog) => _ = context.servers.identify(&address, &catalog),

@@ -10,6 +10,7 @@ use plan::{Catalog, Ident, PasswordState};
 use crate::caches::Version;
 use crate::context::Context;
 use crate::resource::ObjectName;
+use crate::servers::Address;
 
 /// How long the answer to a login counts.
 const LOGIN: Duration = Duration::from_hours(1);
@@ -25,17 +26,25 @@ pub struct Expected {
     pub password: Password,
 }
 
+impl Expected {
+    /// Which version of which Secret it is in.
+    pub const fn place(&self) -> (&ObjectName, &Version) {
+        (&self.secret, &self.version)
+    }
+}
+
 /// Compares stored verifiers with expected passwords; each pair once.
 pub struct Verifier<'a> {
     context: &'a Context,
+    address: Address,
     // Passwords are made during a pass, while its sessions hold on to this.
     expected: Mutex<BTreeMap<Ident, Expected>>,
 }
 
 impl<'a> Verifier<'a> {
-    /// Knows no password yet.
-    pub fn new(context: &'a Context) -> Self {
-        Self { context, expected: Mutex::default() }
+    /// Knows no password of the server at this address yet.
+    pub fn new(context: &'a Context, address: Address) -> Self {
+        Self { context, address, expected: Mutex::default() }
     }
 
     /// Learns the passwords as they are now.
@@ -51,7 +60,7 @@ impl Verify for Verifier<'_> {
             (Stored::Absent, _) => PasswordState::Absent,
             (Stored::Md5(_) | Stored::Other, Some(expected)) => stored.compare(role, &expected.password),
             (Stored::Unreadable, Some(expected)) => {
-                let login = self.context.vault.login(&expected.secret, &expected.version);
+                let login = self.context.vault.login(expected.place(), (&self.address, role));
                 login
                     .filter(|(when, _)| when.elapsed() < LOGIN)
                     .map_or(PasswordState::Unknown, |(_, state)| state)
@@ -79,15 +88,16 @@ pub async fn try_unknown(
     expected: &BTreeMap<Ident, Expected>,
     catalog: &mut Catalog,
 ) -> Result<(), exec::Error> {
+    let address = Address::of(server);
     for (role, expected) in expected {
         let Some(oid) = catalog.role_oid(role) else { continue };
         let is_unknown = catalog.roles[&oid].password == PasswordState::Unknown;
-        let was_tried = context.vault.login(&expected.secret, &expected.version);
+        let was_tried = context.vault.login(expected.place(), (&address, role));
         if !is_unknown || was_tried.is_some_and(|(when, _)| when.elapsed() < LOGIN) {
             continue;
         }
         let state = try_login(server, role, &expected.password).await?;
-        context.vault.set_login(&expected.secret, &expected.version, state);
+        context.vault.set_login(expected.place(), (&address, role), state);
         if let Some(found) = catalog.roles.get_mut(&oid) {
             found.password = state;
         }

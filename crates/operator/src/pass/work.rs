@@ -73,7 +73,7 @@ impl Work<'_> {
         self.read_passwords(&mut state).await?;
         // Not before: a password that changed while it was read is no drift.
         let was_settled = self.was_settled(&resources, &settled(self.context, &resources));
-        let verifier = Verifier::new(self.context);
+        let verifier = Verifier::new(self.context, self.address.clone());
         let mut sessions = Sessions::new(self.server, &verifier).with_limit(self.limit);
         let mut round = Round { verifier: &verifier, sessions: &mut sessions, is_drift: was_settled };
         for number in 1..=ROUNDS {
@@ -190,7 +190,8 @@ impl Work<'_> {
             if let Action::SetPassword { role, .. } = action
                 && let Some(expected) = state.expected.get(role)
             {
-                self.context.vault.set_login(&expected.secret, &expected.version, PasswordState::Matches);
+                let vault = &self.context.vault;
+                vault.set_login(expected.place(), (&self.address, role), PasswordState::Matches);
             }
         }
         state.outcome.done.extend(applied.done);

@@ -1,6 +1,8 @@
 //! An admin role that is no superuser, as on managed services.
 
 use exec::{Password, Server};
+use kube::api::{DeleteParams, PostParams};
+use operator::api::LABEL_RESOURCE_UID;
 use serde_json::json;
 use testbed::unique;
 
@@ -105,4 +107,29 @@ async fn what_belongs_to_a_superuser_is_said_and_the_rest_is_done() {
     let said = found.data["status"]["conditions"].to_string();
     assert!(said.contains("postgres_own"), "{said}");
     may(&mut app.session(&reader).await, "SELECT * FROM public.orders").await;
+}
+
+#[tokio::test]
+async fn a_password_that_logged_in_as_one_role_proves_nothing_of_another() {
+    let (world, _) = world(15, "CREATEDB CREATEROLE").await;
+    let (app, victim) = (unique("app"), unique("victim"));
+    world.sql("postgres", &format!("CREATE ROLE {victim} LOGIN PASSWORD 'its own'")).await;
+    let name = format!("{}/{app}", world.tenant);
+    world.apply(&database(&world.tenant, &app, &format!("{app}_owner"), "")).await;
+    let found = world.ready("pgdb", &name).await;
+
+    // Of its own resource, with the name of another role, and nobody can write over it.
+    let mut forged = world.secret(&world.tenant, &app).await;
+    forged.insert("username".to_owned(), victim.clone());
+    let labels = json!({ LABEL_RESOURCE_UID: found.metadata.uid });
+    let metadata = json!({ "name": app, "namespace": world.tenant, "labels": labels });
+    let forged = json!({ "metadata": metadata, "immutable": true, "stringData": forged });
+    let secrets = world.secrets(&world.tenant);
+    secrets.delete(&app, &DeleteParams::default()).await.unwrap();
+    secrets.create(&PostParams::default(), &serde_json::from_value(forged).unwrap()).await.unwrap();
+    world.condition("pgdb", &name, ("Ready", "False", "SecretRefused")).await;
+
+    world.patch("pgdb", &name, json!({ "spec": { "owner": victim } })).await;
+    world.condition("pgdb", &name, ("Ready", "False", "NotOurs")).await;
+    world.postgres.connect("postgres", &victim, "its own").await.unwrap();
 }
