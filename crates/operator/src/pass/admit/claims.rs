@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{World, refuse};
 use crate::api::shared::Provisioned;
 use crate::conditions::{Finding, Reason};
-use crate::resource::{ObjectName, Resource};
+use crate::resource::{DatabaseKey, ObjectName, Resource};
 
-/// The claims of all resources of a server, in their order, by what they are on.
+/// The claims of all resources of a server, in their order. Whom others may have to yield to is found by what it is on:
+/// of those that neither have it nor came first, there may be thousands.
 pub(super) struct Claims<'r> {
     all: Vec<Claim<'r>>,
     by_database: BTreeMap<&'r str, BTreeSet<usize>>,
     by_role: BTreeMap<&'r str, BTreeSet<usize>>,
     by_secret: BTreeMap<ObjectName, BTreeSet<usize>>,
+    /// The first resource of each database in each way in which it is reached.
+    first: BTreeMap<DatabaseKey, usize>,
 }
 
 /// What a resource asks for; one that was deleted, what it still has.
@@ -38,13 +41,14 @@ impl<'r> Claims<'r> {
             by_database: BTreeMap::new(),
             by_role: BTreeMap::new(),
             by_secret: BTreeMap::new(),
+            first: BTreeMap::new(),
         };
         for (at, resource) in resources.iter().enumerate() {
-            let claim = Claim::of(world, resource);
-            claims.by_database.entry(resource.database()).or_default().insert(at);
-            claims.by_role.entry(claim.role).or_default().insert(at);
-            claims.by_secret.entry(claim.secret.clone()).or_default().insert(at);
-            claims.all.push(claim);
+            if matches!(resource, Resource::Database(_)) {
+                claims.first.entry(resource.key()).or_insert(at);
+            }
+            claims.all.push(Claim::of(world, resource));
+            claims.index(at);
         }
         claims
     }
@@ -52,6 +56,21 @@ impl<'r> Claims<'r> {
     /// From now on it counts as one that came first.
     pub(super) fn accept(&mut self, at: usize) {
         self.all[at].is_accepted = true;
+        self.index(at);
+    }
+
+    /// Has it found by those who may have to yield to it.
+    fn index(&mut self, at: usize) {
+        let Claim { resource, role, secret, has, is_accepted } = &self.all[at];
+        if matches!(resource, Resource::Database(_)) && (has.database || *is_accepted) {
+            self.by_database.entry(resource.database()).or_default().insert(at);
+        }
+        if has.role || *is_accepted {
+            self.by_role.entry(role).or_default().insert(at);
+        }
+        if has.secret || *is_accepted {
+            self.by_secret.entry(secret.clone()).or_default().insert(at);
+        }
     }
 
     /// Refuses what somebody has, and what somebody who came first asks for.
@@ -60,7 +79,8 @@ impl<'r> Claims<'r> {
     /// came first decides between two that have it, or of whom none has.
     pub(super) fn check(&self, at: usize) -> Result<(), Finding> {
         let claim = &self.all[at];
-        let databases = self.by_database.get(claim.resource.database());
+        let is_database = matches!(claim.resource, Resource::Database(_));
+        let databases = self.by_database.get(claim.resource.database()).filter(|_| is_database);
         let (roles, secrets) = (self.by_role.get(claim.role), self.by_secret.get(&claim.secret));
         let rivals: BTreeSet<_> = [databases, roles, secrets].into_iter().flatten().flatten().collect();
         for other in rivals.into_iter().filter(|other| **other != at) {
@@ -73,10 +93,10 @@ impl<'r> Claims<'r> {
     /// it in the same way. Other credentials prove nothing until they have worked: their namespace may have made them
     /// up.
     pub(super) fn database_of(&self, resource: &Resource) -> Option<&'r Resource> {
-        let same = self.by_database.get(resource.database()).into_iter().flatten().map(|at| &self.all[*at]);
-        let mut databases = same.filter(|one| matches!(one.resource, Resource::Database(_)));
-        let has = databases.clone().find(|one| one.has.database);
-        has.or_else(|| databases.find(|one| one.resource.key() == resource.key())).map(|one| one.resource)
+        let served = self.by_database.get(resource.database()).into_iter().flatten();
+        let has = served.copied().find(|at| self.all[*at].has.database);
+        let at = has.or_else(|| self.first.get(&resource.key()).copied())?;
+        Some(self.all[at].resource)
     }
 }
 
