@@ -135,7 +135,8 @@ async fn connected(
     match done {
         Some(Err(Error::Alias(address))) => {
             tracing::info!(%address, "the operator's own server by another name");
-            Ok(Next::After(Duration::ZERO))
+            // Not at once: a server can say so each time, after it has said something else.
+            Ok(Next::After(context.pauses.failed(key.clone())))
         }
         Some(Err(Error::Server(error))) => trouble(context, (key, server), &resources, &error).await,
         Some(done) => done,
