@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
+use kube::api::ObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Store, reflector};
 use kube::runtime::watcher::Config;
@@ -29,6 +30,9 @@ use crate::settings::Settings;
 
 /// How soon to try again to put a finalizer on.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// How many objects are listed at a time.
+const PAGE: u32 = 25;
 
 /// Something that changed.
 pub enum Touched {
@@ -76,6 +80,11 @@ pub fn start(client: &Client, settings: &Settings) -> (Caches, Watches) {
     (caches, Watches { _tasks: tasks, touched })
 }
 
+/// An object can be 1.5 MB, and a page of a list lies in memory as a whole.
+fn config() -> Config {
+    Config::default().page_size(PAGE)
+}
+
 fn api<K>(client: &Client, scope: Option<&String>) -> Api<K>
 where
     K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -94,8 +103,10 @@ fn kind<K: Provision>(
     wrap: fn(Arc<K>) -> Resource,
 ) -> Store<K> {
     let (store, writer) = kube::runtime::reflector::store();
-    let events = watcher(api::<K>(client, scope), Config::default()).modify(|object| {
-        object.managed_fields_mut().clear();
+    let events = watcher(api::<K>(client, scope), config()).modify(|object| {
+        // Nothing is made of these, and they may be large.
+        let meta = object.meta_mut();
+        (meta.annotations, meta.labels, meta.managed_fields) = (None, None, None);
     });
     let sender = sender.clone();
     let stream = reflector(writer, events).default_backoff();
@@ -111,10 +122,10 @@ fn secrets(
     sender: UnboundedSender<Touched>,
 ) -> Store<SecretMeta> {
     let (store, writer) = kube::runtime::reflector::store();
-    let events = watcher(api::<SecretMeta>(client, scope), Config::default()).modify(|secret| {
-        // kubectl keeps the whole object in an annotation, and with it the password.
-        secret.metadata.annotations = None;
-        secret.metadata.managed_fields = None;
+    let events = watcher(api::<SecretMeta>(client, scope), config()).modify(|secret| {
+        // Only the version counts. kubectl keeps the whole object in an annotation, and with it the password.
+        let ObjectMeta { namespace, name, uid, resource_version, .. } = std::mem::take(&mut secret.metadata);
+        secret.metadata = ObjectMeta { namespace, name, uid, resource_version, ..ObjectMeta::default() };
     });
     let take = move |secret: SecretMeta| {
         let name = ObjectName { namespace: secret.namespace().unwrap_or_default(), name: secret.name_any() };
@@ -131,7 +142,7 @@ fn namespaces(
     sender: UnboundedSender<Touched>,
 ) -> Store<NamespaceMeta> {
     let (store, writer): (_, Writer<NamespaceMeta>) = kube::runtime::reflector::store();
-    let all = Config::default();
+    let all = config();
     // By name, because that is all that the rules allow then.
     let config = scope.map_or(all.clone(), |name| all.fields(&format!("metadata.name={name}")));
     let events = watcher(Api::<NamespaceMeta>::all(client.clone()), config).modify(|namespace| {
