@@ -20,6 +20,12 @@ use crate::servers::Address;
 /// The keys that we own, in the order in which they are shown.
 pub const KEYS: [&str; 5] = ["username", "password", "database", "host", "port"];
 
+/// How much is kept of a value: more than the longest that can be used, so that it is still too long. A Secret can be
+/// 1 MB, and there can be many.
+const LONGEST: usize = 2_000;
+/// How many owners are kept.
+const OWNERS: usize = 100;
+
 /// What is in a Secret, as far as it matters. All values are kept like passwords.
 #[derive(Clone, Debug)]
 pub struct Contents {
@@ -33,8 +39,10 @@ pub struct Contents {
     pub annotation: Option<String>,
     /// Whether it is a plain Secret that may be changed.
     pub is_plain: bool,
-    /// Its keys and what is in them; a value that is no text is an empty one.
-    pub data: BTreeMap<String, Password>,
+    /// Whether it has keys that are not ours.
+    pub has_others: bool,
+    /// Our keys and what is in them; a value that is no text is an empty one, and a long one is cut.
+    pub data: BTreeMap<&'static str, Password>,
 }
 
 impl Contents {
@@ -45,26 +53,25 @@ impl Contents {
 
     fn of(secret: Secret) -> Option<Self> {
         let Secret { metadata, data, immutable, type_, .. } = secret;
+        let mut data = data.unwrap_or_default();
+        let ours = KEYS.map(|key| Some((key, text(data.remove(key)?.0))));
         let ObjectMeta { uid, resource_version, owner_references, labels, annotations, .. } = metadata;
         Some(Self {
             version: Version { uid: uid?, resource_version: resource_version? },
-            owners: owner_references.into_iter().flatten().map(|owner| owner.uid).collect(),
+            owners: owner_references.into_iter().flatten().take(OWNERS).map(|owner| owner.uid).collect(),
             label: labels.and_then(|mut labels| labels.remove(LABEL_RESOURCE_UID)),
             annotation: annotations.and_then(|mut annotations| annotations.remove(ANNOTATION_RESOURCE)),
             is_plain: type_.is_none_or(|kind| kind == "Opaque") && immutable != Some(true),
-            data: data.into_iter().flatten().map(|(key, value)| (key, text(value.0))).collect(),
+            has_others: !data.is_empty(),
+            data: ours.into_iter().flatten().collect(),
         })
     }
 }
 
 fn text(bytes: Vec<u8>) -> Password {
-    String::from_utf8(bytes).map_or_else(
-        |error| {
-            drop(Zeroizing::new(error.into_bytes()));
-            Password::new("")
-        },
-        Password::new,
-    )
+    let bytes = Zeroizing::new(bytes);
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    Password::new(&text[..text.floor_char_boundary(LONGEST)])
 }
 
 /// How current an answer must be.
@@ -295,5 +302,20 @@ mod tests {
         let contents = Contents::of(secret).unwrap();
         assert_eq!(contents.password().unwrap().expose(), "hunter2");
         assert!(!format!("{contents:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_large_secret_takes_little_memory_and_its_password_is_still_too_long() {
+        let large = "eHh4".repeat(1 << 18);
+        let secret: Secret = serde_json::from_value(serde_json::json!({
+            "metadata": { "uid": "u", "resourceVersion": "1" },
+            "data": { "password": large, "other": large },
+        }))
+        .unwrap();
+        let contents = Contents::of(secret).unwrap();
+        let kept: usize = contents.data.values().map(|value| value.expose().len()).sum();
+        assert!(contents.has_others && kept <= LONGEST, "{kept}");
+        let found = exec::check_usable(contents.password().unwrap());
+        assert_eq!(found, Err(exec::PasswordError::TooLong));
     }
 }

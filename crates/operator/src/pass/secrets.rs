@@ -40,14 +40,13 @@ pub fn relation(trusted: &str, name: &ObjectName, contents: &Contents, resource:
     // Left behind by a namesake that is gone: the finalizer was removed by force.
     let is_namesakes = contents.annotation.as_deref() == Some(&annotation(resource));
     let is_unmarked = contents.owners.is_empty() && (contents.label.is_none() || is_namesakes);
-    let has_only_our_keys = contents.data.keys().all(|key| KEYS.contains(&key.as_str()));
     let username = contents.data.get("username").map(Password::expose);
     let is_of_role = username.is_none_or(|username| username == resource.role());
     // Consent to take Secrets is none to use what is there: what is in it may be another's, and would prove to the
     // server that the role is the resource's. Elsewhere only what that namespace says is meant for this resource.
     let is_at_home = resource.namespace() == trusted || name.namespace == resource.namespace();
     let is_meant = (is_of_role && (is_at_home || is_namesakes)) || is_recorded(name, contents, resource);
-    match contents.is_plain && is_unmarked && has_only_our_keys && is_meant {
+    match contents.is_plain && is_unmarked && !contents.has_others && is_meant {
         true => Relation::Preset,
         false => Relation::Foreign,
     }
@@ -108,7 +107,7 @@ pub async fn write(
     };
     let data: BTreeMap<_, _> = wanted
         .iter()
-        .filter(|(key, value)| found.data.get(**key) != Some(*value))
+        .filter(|(key, value)| found.data.get(*key) != Some(*value))
         .map(|(key, value)| (*key, ByteString(value.expose().as_bytes().to_vec())))
         .collect();
     let is_marked = found.label.as_deref() == Some(resource.uid());
