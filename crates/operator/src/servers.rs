@@ -112,14 +112,18 @@ impl Servers {
         named.get(&(host.to_owned(), secret.clone())).map(|(_, server)| server.clone())
     }
 
-    /// Remembers the server that was made from a Secret. New credentials are tried at once.
-    pub fn set_named(&self, host: &str, secret: &ObjectName, version: Option<Version>, server: &Arc<Server>) {
-        self.backoffs.clear(&backoff_key(server));
-        let entry = (version, server.clone());
-        self.named
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert((host.to_owned(), secret.clone()), entry);
+    /// Remembers the server that was made from a Secret, besides those that are still in use. New credentials are tried
+    /// at once.
+    pub fn set_named(
+        &self,
+        (host, secret): (&str, &ObjectName),
+        (version, server): Named,
+        is_used: impl Fn(&str, &ObjectName) -> bool,
+    ) {
+        self.backoffs.clear(&backoff_key(&server));
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.retain(|(host, secret), _| is_used(host, secret));
+        named.insert((host.to_owned(), secret.clone()), (version, server));
     }
 }
 

@@ -57,6 +57,9 @@ pub(crate) struct Shared {
     pub(crate) database: Option<Database>,
 }
 
+/// An unsigned number of 64 bits: what is longer, a server made up, and it would be remembered.
+const LONGEST_IDENTIFIER: usize = 20;
+
 /// Who knows whether passwords are right.
 #[derive(Clone, Copy)]
 pub(crate) struct Passwords<'a> {
@@ -114,7 +117,7 @@ pub(super) fn decode(
     Ok(Shared {
         server: Server {
             version: facts.version(),
-            system_identifier: reply.system_identifier,
+            system_identifier: reply.system_identifier.filter(|found| found.len() <= LONGEST_IDENTIFIER),
             in_recovery: false,
             read_only: false,
             encrypted: facts.encrypted,

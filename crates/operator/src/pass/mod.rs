@@ -165,8 +165,8 @@ async fn trouble(
     resources: &[Resource],
     error: &exec::Error,
 ) -> Result<Next, Error> {
-    tracing::warn!(database = %key, %error, "the server is in trouble");
     let finding = outcome::trouble(error);
+    tracing::warn!(database = %key, error = finding.message, "the server is in trouble");
     failed(context, resources, &finding).await?;
     Ok(match error.class() {
         // To find that out was work.

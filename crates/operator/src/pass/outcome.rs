@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use plan::{Action, Catalog, Cause, Ident, Refusal, Withheld};
 
 use crate::api::shared::{Provisioned, ServerChoice};
-use crate::conditions::{Finding, Reason};
+use crate::conditions::{Finding, LONGEST_MESSAGE, Reason};
 use crate::drift;
+use crate::events::presentable;
 use crate::lanes::SLOW_LIMIT;
 use crate::resource::Resource;
 
@@ -224,5 +225,6 @@ pub fn trouble(error: &exec::Error) -> Finding {
         Class::Slow => Reason::TooSlow,
         Class::Refused => Reason::NotConverged,
     };
-    Finding { reason, message: error.to_string() }
+    // A server may say a lot, and this is kept for as long as it is left alone.
+    Finding { reason, message: presentable(&error.to_string(), LONGEST_MESSAGE) }
 }

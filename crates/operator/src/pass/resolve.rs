@@ -1,6 +1,6 @@
 //! Finds the admin credentials of a server. Kubernetes; a Secret is read only when it has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use exec::{Learned, Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
@@ -16,6 +16,18 @@ use crate::context::Context;
 use crate::resource::{ObjectName, Resource, ServerKey, spelled};
 use crate::servers::Address;
 
+/// How long what is read of a superuser Secret may be: it is remembered for each host that the Secret is used for. A
+/// password may be a token, and `ca.crt` a list of authorities.
+const LONGEST: [(&str, usize); 8] = [
+    ("username", 1 << 10),
+    ("password", 8 << 10),
+    ("port", 1 << 10),
+    ("sslmode", 1 << 10),
+    ("passwordMode", 1 << 10),
+    ("ca.crt", 256 << 10),
+    ("tls.crt", 64 << 10),
+    ("tls.key", 64 << 10),
+];
 /// What is said of another mode.
 const PASSWORD_MODES: &str = "unknown mode; use verifier or plaintext";
 const SSL_MODES: &str = "unknown mode; use disable, prefer, require, verify-ca or verify-full";
@@ -111,7 +123,11 @@ pub async fn server(context: &Context, key: &ServerKey) -> Result<Arc<Server>, E
     let data = secret.data.unwrap_or_default().into_iter();
     let data = data.map(|(key, value)| (key, Zeroizing::new(value.0))).collect();
     let server = Arc::new(parse(context, host, name, &data)?);
-    context.servers.set_named(host, name, version, &server);
+    let used: BTreeSet<_> = context.caches.resources().iter().map(Resource::server_key).collect();
+    let is_used = |host: &str, secret: &ObjectName| {
+        used.contains(&ServerKey::Named { host: host.to_owned(), secret: secret.clone() })
+    };
+    context.servers.set_named((host, name), (version, server.clone()), is_used);
     Ok(server)
 }
 
@@ -175,6 +191,11 @@ fn parse(
     secret: &ObjectName,
     data: &BTreeMap<String, Zeroizing<Vec<u8>>>,
 ) -> Result<Server, Error> {
+    for (key, longest) in LONGEST {
+        if data.get(key).is_some_and(|value| value.len() > longest) {
+            return Err(bad(secret, key, &format_args!("longer than {longest} bytes")));
+        }
+    }
     let text = |key: &'static str| match data.get(key).map(|value| std::str::from_utf8(value.as_slice())) {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),

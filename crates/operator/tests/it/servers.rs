@@ -33,6 +33,26 @@ async fn another_server_is_provisioned_once_its_credentials_are_right() {
 }
 
 #[tokio::test]
+async fn what_is_too_long_for_admin_credentials_is_not_remembered_and_not_used() {
+    let world = World::new().await;
+    for (key, length) in [("username", 2_000), ("password", 10_000), ("ca.crt", 300_000)] {
+        let (app, here) = (unique("app"), &world.namespace);
+        let secret = app.replace('_', "-");
+        let mut data = json!({ "username": "postgres", "password": "secret" });
+        data[key] = json!("x".repeat(length));
+        let metadata = json!({ "name": secret, "namespace": here });
+        world
+            .apply(&format!("apiVersion: v1\nkind: Secret\nmetadata: {metadata}\nstringData: {data}\n"))
+            .await;
+        let more = format!(", host: 127.0.0.1, superuserSecret: {{ name: {secret}, namespace: {here} }}");
+        world.apply(&database(here, &app, &format!("{app}_owner"), &more)).await;
+        let found = world.condition("pgdb", &app, ("Ready", "False", "InvalidCredentials")).await;
+        let said = found.data["status"]["conditions"].to_string();
+        assert!(said.contains(&format!("key `{key}`: longer than")), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_user_is_removed_from_the_server_that_it_was_provisioned_on() {
     let world = World::new().await;
     let app = App::provision(&world).await;
