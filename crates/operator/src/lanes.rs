@@ -138,6 +138,7 @@ mod tests {
 
     use super::*;
     use crate::resource::ObjectName;
+    use crate::servers::{Address, Servers};
 
     /// Databases of the operator's server, and of one server each that resources name.
     fn keys(database: &str, count: usize, is_named: bool) -> Vec<DatabaseKey> {
@@ -217,6 +218,28 @@ mod tests {
         let (end, _) = start(&lanes, &Arc::new(Lane::default()), other, MOMENT).await.unwrap();
         assert!(end <= 70, "it ended in second {end}");
         slow.iter().for_each(JoinHandle::abort);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_names_the_operators_own_server_holds_up_nobody_there() {
+        let (servers, own) = (Servers::default(), Address { host: "own".into(), port: 5432 });
+        let lanes = Arc::new(Lanes::default());
+        let begin = |key: &DatabaseKey, address: &Address, time| {
+            let gate = servers.gate(address, &key.server);
+            let (lanes, key) = (lanes.clone(), key.clone());
+            tokio::spawn(async move { lanes.run((&key, &gate.lane), || sleep(time)).await })
+        };
+        let mut hostile = Vec::new();
+        for (number, key) in keys("slow", 100, true).iter().enumerate() {
+            hostile.push(begin(key, &Address { host: format!("host{number}"), port: 5432 }, FOR_EVER));
+        }
+        sleep(MOMENT).await;
+        hostile.extend(keys("other", 4, true).iter().map(|key| begin(key, &own, FOR_EVER)));
+        sleep(MOMENT).await;
+        let before = Instant::now();
+        begin(&keys("app", 1, false)[0], &own, MOMENT).await.unwrap();
+        assert!(before.elapsed() < QUICK_LIMIT, "{:?}", before.elapsed());
+        hostile.iter().for_each(JoinHandle::abort);
     }
 
     #[tokio::test(start_paused = true)]

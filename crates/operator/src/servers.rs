@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::backoff::Backoffs;
 use crate::caches::Version;
 use crate::lanes::{Lane, Lanes};
-use crate::resource::{ObjectName, spelled};
+use crate::resource::{ObjectName, ServerKey, spelled};
 
 /// A server by address: host, [spelled] in the one way, and port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ pub struct Servers {
     pub backoffs: Backoffs<(Address, String)>,
     /// Which passes run at a time.
     pub lanes: Lanes,
-    gates: Mutex<BTreeMap<Address, Arc<Gate>>>,
+    gates: Mutex<BTreeMap<(Address, bool), Arc<Gate>>>,
     named: Mutex<BTreeMap<(String, ObjectName), Named>>,
     /// What servers said last who they are.
     identities: Mutex<BTreeMap<Address, String>>,
@@ -57,11 +57,12 @@ pub struct Gate {
 }
 
 impl Servers {
-    /// What passes of this server share.
-    pub fn gate(&self, address: &Address) -> Arc<Gate> {
+    /// What passes of this server share. Those of resources that name it wait for those that name others: whoever names
+    /// the operator's own must not make its passes wait too.
+    pub fn gate(&self, address: &Address, key: &ServerKey) -> Arc<Gate> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Gate { lane: Lane::default(), shared_objects: Semaphore::new(1) });
-        gates.entry(address.clone()).or_insert_with(new).clone()
+        gates.entry((address.clone(), *key == ServerKey::Configured)).or_insert_with(new).clone()
     }
 
     /// Says what kind of server this is and what the admin role may do there, unless that was said before.

@@ -109,7 +109,7 @@ async fn connected(
     admission: Admission,
 ) -> Result<Next, Error> {
     let address = Address::of(server);
-    let gate = context.servers.gate(&address);
+    let gate = context.servers.gate(&address, &key.server);
     let lanes = &context.servers.lanes;
     let neighbours = &admission.accepted;
     let attempt = || async {
