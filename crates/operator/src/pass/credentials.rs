@@ -181,10 +181,33 @@ impl Work<'_> {
         found: Option<&Contents>,
     ) -> Result<Option<Password>, kube::Error> {
         let present = found.and_then(Contents::password).filter(|password| !password.expose().is_empty());
-        match present {
-            Some(password) => Ok(Some(password.clone()).filter(|password| check_usable(password).is_ok())),
-            None => Ok(Some(self.former_password(resource).await?.unwrap_or_else(random_password))),
+        if let Some(password) = present {
+            return Ok(Some(password.clone()).filter(|password| check_usable(password).is_ok()));
         }
+        if let Some(former) = self.former_password(resource).await? {
+            return Ok(Some(former));
+        }
+        Ok(Some(self.sharers_password(resource).await?.unwrap_or_else(random_password)))
+    }
+
+    /// The password of others that share the role, for a resource that is new: its elder may have been seen later, and
+    /// somebody uses that password by now.
+    async fn sharers_password(&self, resource: &Resource) -> Result<Option<Password>, kube::Error> {
+        let shares = |other: &&Resource| {
+            other.role() == resource.role()
+                && other.namespace() == resource.namespace()
+                && other.uid() != resource.uid()
+        };
+        let is_new = resource.provisioned().is_none();
+        for sharer in self.neighbours.iter().filter(shares).filter(|_| is_new) {
+            let secret = sharer.secret();
+            let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
+            let found = found.filter(|found| self.relation(&secret, found, sharer) != Relation::Foreign);
+            if let Some(password) = found.as_deref().and_then(usable_password) {
+                return Ok(Some(password.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// The password in the Secret that the resource named before: it moves with the resource.

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::app::App;
 use crate::resources::database;
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 /// A server of the tenant's own that is none: it does this with whoever connects.
 async fn hostile<F>(welcome: fn(TcpStream) -> F) -> u16
@@ -170,13 +170,14 @@ async fn many_who_hold_what_a_pass_needs_leave_room_for_others() {
     }
     let name = unique("app");
     world.apply(&database(&world.namespace, &name, &format!("{name}_owner"), "")).await;
-    world.ready("pgdb", &name).await;
+    // It may have to wait for two rounds of places, of ten seconds each.
+    world.ready_in(2 * PATIENCE, "pgdb", &name).await;
     for (name, _) in &held {
-        world.condition("pgdb", name, ("Ready", "False", "NotConverged")).await;
+        world.condition_in(2 * PATIENCE, "pgdb", name, ("Ready", "False", "NotConverged")).await;
     }
     let names: Vec<_> = held.into_iter().map(|(name, _)| name).collect();
     for name in names {
-        world.ready("pgdb", &name).await;
+        world.ready_in(2 * PATIENCE, "pgdb", &name).await;
     }
     world.stop_operator().await;
 }

@@ -59,7 +59,7 @@ async fn nobody_tells_a_password() {
                 continue;
             }
             if let Some(line) = line_with(text, password) {
-                panic!("{what} holds what is in a Secret: {line}");
+                panic!("{what} holds what is in a Secret, {password}: {line}");
             }
         }
         let is_told = |line: &&str| line.contains(VERIFIER) && !is_log_of_alter_role(what, line);

@@ -34,7 +34,7 @@ pub(crate) struct Seen {
 }
 
 /// Keys of Secrets whose values may be said.
-const OPEN: [&str; 6] = ["username", "database", "host", "port", "sslmode", "ca.crt"];
+const OPEN: [&str; 7] = ["username", "database", "host", "port", "sslmode", "ca.crt", "passwordMode"];
 
 static SEEN: LazyLock<Mutex<Seen>> = LazyLock::new(Mutex::default);
 
@@ -75,7 +75,7 @@ pub(crate) async fn watch(client: &Client, namespace: &str) -> JoinSet<()> {
         let data = secret.data.iter().flatten().filter(|(key, _)| !OPEN.contains(&key.as_str()));
         let values = data.map(|(_, value)| String::from_utf8_lossy(&value.0).into_owned());
         // What is shorter is in every text by chance.
-        seen().passwords.extend(values.filter(|value| value.len() >= 5));
+        seen().passwords.extend(values.filter(|value| value.len() >= 8));
     })
     .await;
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);

@@ -220,16 +220,32 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
         self.condition(kind, name, ("Ready", "True", "Provisioned")).await
     }
 
+    /// The same, with patience of one's own.
+    pub(crate) async fn ready_in(&self, patience: Duration, kind: &str, name: &str) -> DynamicObject {
+        self.condition_in(patience, kind, name, ("Ready", "True", "Provisioned")).await
+    }
+
     /// Waits until the resource has this condition, status and reason for its newest generation.
     pub(crate) async fn condition(
         &self,
+        kind: &str,
+        name: &str,
+        wanted: (&str, &str, &str),
+    ) -> DynamicObject {
+        self.condition_in(PATIENCE, kind, name, wanted).await
+    }
+
+    /// The same, with patience of one's own.
+    pub(crate) async fn condition_in(
+        &self,
+        patience: Duration,
         kind: &str,
         name: &str,
         (condition, status, reason): (&str, &str, &str),
     ) -> DynamicObject {
         let what = format!("{kind} {name} to be {condition}={status}, {reason}");
         let wanted = json!([condition, status, reason]);
-        eventually(&what, PATIENCE, async || {
+        eventually(&what, patience, async || {
             let found = self.get(kind, name).await.map_err(|error| error.to_string())?;
             let conditions = found.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
             let is_wanted = |one: &Value| {
