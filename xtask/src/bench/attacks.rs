@@ -22,8 +22,8 @@ struct Attack {
     /// What the superuser runs in the tenant's database to prepare it; the database is called `benchN` there, its owner
     /// `benchN_owner`, its first user `benchN_u0`.
     prepared: &'static str,
-    /// What sessions hold while others are measured: in which database, by which statements.
-    held: &'static [(&'static str, &'static str)],
+    /// What sessions hold while others are measured: in which database, as whom, by which statements.
+    held: &'static [(&'static str, &'static str, &'static str)],
     change: Change,
 }
 
@@ -36,8 +36,11 @@ enum Change {
     Leave,
 }
 
-const CROWD: &str =
-    "DO $$ BEGIN FOR r IN 1..200 LOOP EXECUTE format('CREATE ROLE crowd%s', r); END LOOP; END $$";
+/// Somebody with a login and nothing else; it is the password too.
+const STRANGER: &str = "stranger";
+
+const CROWD: &str = "CREATE ROLE stranger LOGIN PASSWORD 'stranger'; \
+                     DO $$ BEGIN FOR r IN 1..200 LOOP EXECUTE format('CREATE ROLE crowd%s', r); END LOOP; END $$";
 
 const ATTACKS: [Attack; 10] = [
     Attack { what: "none", prepared: "SELECT", held: &[], change: Change::Come },
@@ -81,15 +84,15 @@ const ATTACKS: [Attack; 10] = [
     Attack {
         what: "a table locked for ever",
         prepared: "SET ROLE benchN_owner; CREATE TABLE public.locked ()",
-        held: &[("benchN", "BEGIN; LOCK public.locked")],
+        held: &[("benchN", SUPERUSER, "BEGIN; LOCK public.locked")],
         change: Change::Come,
     },
     Attack {
         what: "our lock held by strangers",
-        prepared: "SELECT",
+        prepared: "GRANT CONNECT ON DATABASE benchN TO stranger",
         held: &[
-            ("benchN", "SET SESSION AUTHORIZATION benchN_owner; SELECT pg_advisory_lock(1346851414, 0)"),
-            ("postgres", "SELECT pg_advisory_lock_shared(1346851414, 0)"),
+            ("benchN", STRANGER, "SELECT pg_advisory_lock(1346851414, 0)"),
+            ("postgres", STRANGER, "SELECT pg_advisory_lock_shared(1346851414, 0)"),
         ],
         change: Change::Come,
     },
@@ -99,9 +102,10 @@ const ATTACKS: [Attack; 10] = [
         held: &[
             (
                 "benchN",
+                SUPERUSER,
                 "BEGIN; GRANT CONNECT ON DATABASE benchN TO PUBLIC; ALTER ROLE benchN_u0 PASSWORD 'x'",
             ),
-            ("template1", "BEGIN; SELECT 1"),
+            ("template1", SUPERUSER, "BEGIN; SELECT 1"),
         ],
         change: Change::Leave,
     },
@@ -153,8 +157,11 @@ impl Stage<'_> {
         self.ready(&format!("u{number}-0")).await;
         run(&mut self.postgres.admin(&name).await, named(attack.prepared)).await?;
         let mut held: Vec<PgConnection> = Vec::new();
-        for (database, statements) in attack.held {
-            let mut session = self.postgres.admin(&named(database)).await;
+        for (database, role, statements) in attack.held {
+            let mut session = match *role {
+                SUPERUSER => self.postgres.admin(&named(database)).await,
+                role => self.postgres.connect(&named(database), role, role).await?,
+            };
             run(&mut session, named(statements)).await?;
             held.push(session);
         }
