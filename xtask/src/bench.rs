@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what provisioning, checking and idling cost, measured on real parts and printed as a table.
 
 mod attacks;
+mod fleet;
 mod idle;
 mod measure;
 mod meter;
@@ -13,6 +14,7 @@ mod steady;
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use operator::Ground;
 use testbed::{Cluster, Postgres};
 use xshell::{Shell, cmd};
@@ -30,6 +32,8 @@ pub(crate) enum Group {
     Idle,
     /// What tenants can cost others.
     Attacks,
+    /// One operator with a thousand databases on four servers.
+    Fleet,
     /// Passes over up to 100,000 relations, without the operator.
     Scale,
 }
@@ -41,14 +45,14 @@ struct Figure {
     aim: &'static str,
 }
 
-/// Runs one group or all of them, on optimized programs.
-pub(crate) fn run(shell: &Shell, group: Option<Group>) -> anyhow::Result<()> {
+/// Runs one group or all of them, on optimized programs; a fleet has so many databases.
+pub(crate) fn run(shell: &Shell, group: Option<Group>, databases: usize) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut figures = Vec::new();
     if group != Some(Group::Scale) {
         println!("the operator is built with optimizations");
         cmd!(shell, "cargo build --release --package postgres-provisioner-operator").run()?;
-        figures.extend(runtime.block_on(with_operator(shell, group))?);
+        figures.extend(runtime.block_on(with_operator(shell, group, databases))?);
     }
     if matches!(group, None | Some(Group::Scale)) {
         figures.extend(runtime.block_on(scale::figures(shell))?);
@@ -57,15 +61,15 @@ pub(crate) fn run(shell: &Shell, group: Option<Group>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn with_operator(shell: &Shell, group: Option<Group>) -> anyhow::Result<Vec<Figure>> {
+async fn with_operator(shell: &Shell, group: Option<Group>, databases: usize) -> anyhow::Result<Vec<Figure>> {
     println!("PostgreSQL 17 and a Kubernetes API are started");
     let cluster = Cluster::start().await;
-    let figures = figures(Ground { shell, cluster: &cluster }, group).await;
+    let figures = figures(Ground { shell, cluster: &cluster }, group, databases).await;
     cluster.stop().await;
     figures
 }
 
-async fn figures(ground: Ground<'_>, group: Option<Group>) -> anyhow::Result<Vec<Figure>> {
+async fn figures(ground: Ground<'_>, group: Option<Group>, fleet: usize) -> anyhow::Result<Vec<Figure>> {
     let is_wanted = |one| group.is_none_or(|group| group == one);
     let mut figures = Vec::new();
     for (databases, users, aim) in [(1, 0, "200 ms"), (1, 2, "300 ms"), (20, 2, "5 s")] {
@@ -102,6 +106,12 @@ async fn figures(ground: Ground<'_>, group: Option<Group>) -> anyhow::Result<Vec
         figures.extend(attacks::figures(ground, &postgres).await?);
         postgres.stop().await;
     }
+    if is_wanted(Group::Fleet) {
+        println!("{fleet} databases on four servers");
+        let servers = join_all((0..4).map(|_| Postgres::start(17))).await;
+        figures.extend(fleet::figures(ground, &servers, fleet).await?);
+        join_all(servers.iter().map(Postgres::stop)).await;
+    }
     Ok(figures)
 }
 
@@ -115,6 +125,10 @@ fn print(figures: &[Figure]) {
     for Figure { what, value, aim } in figures {
         println!("| {what} | {value} | {aim} |");
     }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 fn milliseconds(time: Duration) -> String {

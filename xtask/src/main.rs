@@ -36,6 +36,9 @@ enum Command {
     Bench {
         /// One group alone.
         group: Option<bench::Group>,
+        /// How many databases a fleet has.
+        #[arg(long, default_value_t = 1_000)]
+        databases: usize,
     },
     /// Show the main job on real parts: a PostgreSQL, a Kubernetes API, the operator and the samples.
     Demo {
@@ -82,7 +85,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Crds { check: false } => generate::write(&shell),
         Command::Crds { check: true } => generate::check(&shell),
-        Command::Bench { group } => bench::run(&shell, group),
+        Command::Bench { group, databases } => bench::run(&shell, group, databases),
         Command::Demo { keep } => demo::run(&shell, keep),
         Command::Fuzz { cases, seed } => fuzz::run(&shell, cases, seed),
         Command::Lint => lint::run(&shell),

@@ -14,14 +14,16 @@ use crate::{
 /// much memory.
 const LIMIT: u32 = 4 << 20;
 
-/// At most one connection per database, opened on demand and reused for reading and applying. Dropping it closes
-/// them, and with them every lock and transaction.
+/// At most one connection per database and [`Sessions::MOST`] in all, opened on demand and reused for reading and
+/// applying. Dropping it closes them, and with them every lock and transaction.
 pub struct Sessions<'a> {
     pub(crate) server: &'a Server,
     verify: &'a dyn Verify,
     /// How many bytes a reading may have.
     pub(crate) limit: u32,
     open: BTreeMap<Ident, Session>,
+    /// The database that was read last.
+    own: Option<Ident>,
     /// What was read last.
     pub(crate) parts: Option<Parts>,
     /// Roles that were given their verifier in this pass.
@@ -31,6 +33,10 @@ pub struct Sessions<'a> {
 }
 
 impl<'a> Sessions<'a> {
+    /// The most connections at a time: to the database, to the maintenance database, and to one other in which a role
+    /// has something, or to try a login.
+    pub const MOST: u32 = 3;
+
     /// No connection yet.
     pub fn new(server: &'a Server, verify: &'a dyn Verify) -> Self {
         Self {
@@ -38,6 +44,7 @@ impl<'a> Sessions<'a> {
             verify,
             limit: LIMIT,
             open: BTreeMap::new(),
+            own: None,
             parts: None,
             set: BTreeSet::new(),
             moved: Vec::new(),
@@ -102,13 +109,26 @@ impl<'a> Sessions<'a> {
     /// The session in this database, settled or about to read what settles it.
     pub(crate) async fn session(&mut self, database: &Ident) -> Result<&mut Session, Error> {
         if !self.open.contains_key(database) {
+            self.leave_others(database).await;
             let session = Session::open(self.server, database).await?;
             self.open.insert(database.clone(), session);
         }
         Ok(self.open.get_mut(database).expect("it was opened above"))
     }
 
+    /// Closes what is open to databases other than this one, its own and the maintenance database.
+    async fn leave_others(&mut self, database: &Ident) {
+        let own = self.own.as_ref();
+        let maintenance = &self.server.maintenance;
+        let is_needed = |name: &Ident| name == database || name == maintenance || own == Some(name);
+        let others: Vec<_> = self.open.keys().filter(|name| !is_needed(name)).cloned().collect();
+        for session in others.iter().filter_map(|name| self.open.remove(name)) {
+            session.close().await;
+        }
+    }
+
     async fn read_parts(&mut self, desired: &Desired) -> Result<Parts, Error> {
+        self.own = Some(desired.database.clone());
         let is_inside = self.enter(&desired.database).await?;
         let database = if is_inside { desired.database.clone() } else { self.server.maintenance.clone() };
         let shared = self.shared(desired, &database).await?;
@@ -166,6 +186,8 @@ impl<'a> Sessions<'a> {
             }
         }
         others.roles = known;
+        // A place is kept for a login that is tried.
+        self.leave_others(&desired.database).await;
         Ok(others)
     }
 

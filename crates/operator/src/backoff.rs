@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::conditions::Finding;
@@ -21,6 +22,7 @@ pub struct Backoffs<K> {
 
 /// Ever longer pauses after failures in a row.
 pub struct Pauses<K> {
+    longest: Duration,
     failures: Mutex<BTreeMap<K, u32>>,
 }
 
@@ -28,6 +30,7 @@ struct Entry {
     until: Instant,
     /// Whether somebody tries meanwhile.
     is_tried: bool,
+    since: Timestamp,
     finding: Finding,
 }
 
@@ -40,15 +43,23 @@ pub struct Wait {
     pub finding: Finding,
 }
 
-impl<K> Default for Backoffs<K> {
+impl<K> Default for Pauses<K> {
     fn default() -> Self {
-        Self { pauses: Pauses::default(), entries: Mutex::default() }
+        Self::new(LONGEST)
     }
 }
 
-impl<K> Default for Pauses<K> {
-    fn default() -> Self {
-        Self { failures: Mutex::default() }
+impl<K> Backoffs<K> {
+    /// Nobody has failed; pauses will be no longer than this.
+    pub fn new(longest: Duration) -> Self {
+        Self { pauses: Pauses::new(longest), entries: Mutex::default() }
+    }
+}
+
+impl<K> Pauses<K> {
+    /// Nobody has failed; pauses will be no longer than this.
+    pub fn new(longest: Duration) -> Self {
+        Self { longest, failures: Mutex::default() }
     }
 }
 
@@ -57,7 +68,7 @@ impl<K: Ord> Pauses<K> {
     pub fn failed(&self, key: K) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key).or_default();
-        let pause = FIRST.saturating_mul(1 << (*count).min(6)).min(LONGEST);
+        let pause = FIRST.saturating_mul(1 << (*count).min(6)).min(self.longest);
         *count += 1;
         pause
     }
@@ -82,15 +93,20 @@ impl<K: Ord + Clone> Backoffs<K> {
         Ok(())
     }
 
-    /// Remembers a failure; tells how long to wait. Those who had begun before the first of them failed count once.
-    pub fn failed(&self, key: K, finding: Finding) -> Duration {
+    /// Remembers a failure; tells how long to wait, and since when it has been like this. Those who had begun before the
+    /// first of them failed count once.
+    pub fn failed(&self, key: K, finding: &Finding) -> Wait {
         if let Some(wait) = self.wait(&key) {
-            return wait.retry;
+            return wait;
         }
         let pause = self.pauses.failed(key.clone());
-        let entry = Entry { until: Instant::now() + pause, is_tried: false, finding };
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
-        jittered(pause)
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = entries.get(&key).map_or_else(Timestamp::now, |entry| entry.since);
+        let message = format!("{} (since {since:.0})", finding.message);
+        let finding = Finding { reason: finding.reason, message };
+        let entry = Entry { until: Instant::now() + pause, is_tried: false, since, finding: finding.clone() };
+        entries.insert(key, entry);
+        Wait { retry: jittered(pause), finding }
     }
 
     /// Whether nobody has failed of late.
@@ -106,10 +122,10 @@ impl<K: Ord + Clone> Backoffs<K> {
         Some(Wait { retry: jittered(pause), finding: entry.finding.clone() })
     }
 
-    /// Forgets failures: it works, or something about it changed.
-    pub fn clear(&self, key: &K) {
+    /// Forgets failures: it works, or something about it changed. Whether there were any.
+    pub fn clear(&self, key: &K) -> bool {
         self.pauses.clear(key);
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key).is_some()
     }
 }
 
@@ -131,30 +147,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_caller_per_step_tries_again() {
-        let backoffs = Backoffs::default();
+        let backoffs = Backoffs::new(LONGEST);
         assert!(backoffs.try_now(&"server").is_ok());
-        backoffs.failed("server", down());
-        assert_eq!(backoffs.try_now(&"server").unwrap_err().finding, down());
+        let said = backoffs.failed("server", &down()).finding;
+        assert!(said.message.starts_with("connection refused (since 20"), "{said:?}");
+        assert_eq!(backoffs.try_now(&"server").unwrap_err().finding, said);
         tokio::time::advance(FIRST).await;
         assert!(backoffs.try_now(&"server").is_ok());
         assert!(backoffs.try_now(&"server").is_err());
-        backoffs.clear(&"server");
+        assert!(backoffs.clear(&"server") && !backoffs.clear(&"server"));
         assert!(backoffs.try_now(&"server").is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_had_begun_together_fail_once() {
-        let backoffs = Backoffs::default();
-        let pauses: Vec<_> = (0..20).map(|_| backoffs.failed("server", down())).collect();
+        let backoffs = Backoffs::new(LONGEST);
+        let pauses: Vec<_> = (0..20).map(|_| backoffs.failed("server", &down()).retry).collect();
         assert!(pauses.iter().all(|pause| *pause <= FIRST.mul_f64(1.1)), "{pauses:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_double_up_to_a_minute() {
-        let backoffs = Backoffs::default();
+        let backoffs = Backoffs::new(LONGEST);
         let mut pauses = Vec::new();
         for _ in 0..8 {
-            let pause = backoffs.failed("server", down());
+            let pause = backoffs.failed("server", &down()).retry;
             pauses.push(pause.as_secs_f64());
             tokio::time::advance(pause).await;
             backoffs.try_now(&"server").unwrap();

@@ -81,6 +81,20 @@ impl Caches {
         databases.chain(users).collect()
     }
 
+    /// The resource as it is now, unless it is gone.
+    pub fn current(&self, resource: &Resource) -> Option<Resource> {
+        let ObjectName { namespace, name } = resource.name();
+        let found = match resource {
+            Resource::Database(_) => {
+                find(&self.databases, &ObjectRef::new(&name).within(&namespace)).map(Resource::Database)
+            }
+            Resource::User(_) => {
+                find(&self.users, &ObjectRef::new(&name).within(&namespace)).map(Resource::User)
+            }
+        };
+        found.filter(|found| found.uid() == resource.uid())
+    }
+
     /// Whether this namespace is seen.
     pub fn watches(&self, namespace: &str) -> bool {
         self.watched.is_empty() || self.watched.contains(namespace)

@@ -12,6 +12,7 @@ use exec::{Learned, Part, Password, PasswordMode, Server, SslMode, Tls, Unusable
 use plan::Ident;
 use thiserror::Error;
 
+use crate::lanes::Budget;
 use crate::settings::{Boundaries, Boundary, NamedServers, Settings};
 
 /// Provisions PostgreSQL databases, users and Secrets for `PostgresDatabase` and `PostgresUser` resources.
@@ -134,6 +135,14 @@ pub struct RunArgs {
     /// Tells installations apart in the comments on roles and databases [default: the uid of kube-system]
     #[arg(long, global = true, env = "INSTALLATION_ID", value_name = "ID")]
     installation_id: Option<String>,
+    /// Connections to one server at a time, at most; a pass over a database has one to three
+    #[arg(long, global = true, env = "SERVER_CONNECTIONS", value_name = "NUMBER", default_value_t = Budget::default().server,
+          value_parser = clap::value_parser!(u32).range(i64::from(Budget::LEAST)..=1000))]
+    server_connections: u32,
+    /// Connections to all servers together at a time, at most; the operator's own server has its share for itself
+    #[arg(long, global = true, env = "TOTAL_CONNECTIONS", value_name = "NUMBER", default_value_t = Budget::default().total,
+          value_parser = clap::value_parser!(u32).range(i64::from(2 * Budget::LEAST)..=10_000))]
+    total_connections: u32,
     /// How much may be read of one database, in MiB; a pass needs up to fifteen times as much memory
     #[arg(long, global = true, env = "CATALOG_LIMIT_MIB", value_name = "MIB", default_value_t = 4,
           value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -194,6 +203,17 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// What is left of all connections is too little for servers that resources name.
+    #[error(
+        "TOTAL_CONNECTIONS: {total} must be at least {least}: SERVER_CONNECTIONS for the operator's own server, and {} for those that resources name",
+        Budget::LEAST
+    )]
+    Budget {
+        /// What was given.
+        total: u32,
+        /// What is needed.
+        least: u32,
+    },
     /// The installation's name would not survive in a comment.
     #[error("INSTALLATION_ID: `{0}` must be letters, digits, `.`, `_` and `-`, at most 63")]
     Installation(String),
@@ -243,6 +263,11 @@ impl RunArgs {
         if let Some(id) = installation.as_ref().filter(|id| !is_plain(id)) {
             return Err(Error::Installation(id.clone()));
         }
+        let budget = Budget { server: self.server_connections, total: self.total_connections };
+        let least = budget.server + Budget::LEAST;
+        if budget.total < least {
+            return Err(Error::Budget { total: budget.total, least });
+        }
         let password = self.pg_password.filter(|password| !password.expose().is_empty());
         let server = match (given(self.pg_host), given(self.pg_user), password) {
             (None, None, None) => None,
@@ -280,6 +305,7 @@ impl RunArgs {
                 named_servers: self.named_servers,
             },
             installation,
+            budget,
             catalog_limit: self.catalog_limit_mib << 20,
             listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.http_port))),
             ..Settings::new(server)

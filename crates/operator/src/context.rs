@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use exec::Server;
 use kube::Client;
 use plan::PasswordState;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::api::shared::Status;
 use crate::backoff::Pauses;
@@ -15,6 +16,7 @@ use crate::resource::{DatabaseKey, ObjectName, Resource};
 use crate::servers::Servers;
 use crate::settings::Settings;
 use crate::vault::Vault;
+use crate::watch::Touched;
 
 /// What all passes share.
 pub struct Context {
@@ -38,6 +40,8 @@ pub struct Context {
     pub pauses: Pauses<DatabaseKey>,
     /// Where events go.
     pub events: Events,
+    /// Where passes tell what concerns other databases.
+    pub touched: UnboundedSender<Touched>,
     /// What it remembers from pass to pass.
     pub memory: Memory,
 }

@@ -9,15 +9,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::{Instant, timeout};
 
+use crate::passes::Pressure;
 use crate::resource::{DatabaseKey, ServerKey};
 
-/// Quick passes that may be connected to one server at a time. A pass has at most a few connections.
-const QUICK: usize = 3;
-/// The same for slow passes: with the quick ones the budget of a server.
-const SLOW: usize = 1;
-/// Passes at a time over all servers that resources name: whose these are is not known, and what passes hold in memory
-/// is the same memory.
-const CROWD: (usize, usize) = (16, 4);
+/// The most connections that a pass has at a time.
+const CONNECTIONS: u32 = exec::Sessions::MOST;
+/// One place in so many is for slow passes.
+const SLOW: u32 = 5;
 
 /// After this time a pass is slow.
 pub const QUICK_LIMIT: Duration = Duration::from_secs(10);
@@ -37,35 +35,75 @@ pub enum Weight {
     Large,
 }
 
-/// Permits for passes that are connected.
+/// How many connections there may be at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// To one server.
+    pub server: u32,
+    /// To all servers together, the operator's own among them.
+    pub total: u32,
+}
+
+/// Places for passes that are connected.
 pub struct Lane {
+    /// Regular checks may have all quick places but one: that is for what somebody waits for.
+    routine: Semaphore,
     quick: Semaphore,
     slow: Semaphore,
 }
 
 /// What all servers share.
 pub struct Lanes {
+    /// For passes over all servers that resources name: whose these are is not known, and what passes hold in memory
+    /// is the same memory.
     crowd: Lane,
     /// One permit: what is made of a large catalog takes a good part of the memory that there is.
     large: Semaphore,
     heavy: Mutex<BTreeMap<(DatabaseKey, Weight), Instant>>,
 }
 
-impl Default for Lane {
+/// The places that a pass has.
+type Places<'a> = (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>);
+
+impl Default for Budget {
     fn default() -> Self {
-        Self { quick: Semaphore::new(QUICK), slow: Semaphore::new(SLOW) }
+        Self { server: 12, total: 72 }
     }
 }
 
-impl Default for Lanes {
-    fn default() -> Self {
-        let (quick, slow) = CROWD;
-        let crowd = Lane { quick: Semaphore::new(quick), slow: Semaphore::new(slow) };
-        Self { crowd, large: Semaphore::new(1), heavy: Mutex::default() }
+impl Budget {
+    /// The least that a server needs: a place for quick passes and one for slow ones.
+    pub const LEAST: u32 = 2 * CONNECTIONS;
+}
+
+impl Lane {
+    /// As many places as passes can be connected with so many connections, and at least one of each kind.
+    pub fn of(connections: u32) -> Self {
+        let places = connections / CONNECTIONS;
+        let slow = (places / SLOW).max(1);
+        let quick = places.saturating_sub(slow).max(1);
+        let semaphore = |places: u32| Semaphore::new(places as usize);
+        Self { routine: semaphore((quick - 1).max(1)), quick: semaphore(quick), slow: semaphore(slow) }
+    }
+
+    /// A quick place, in turn; what somebody waits for overtakes regular checks.
+    async fn enter(&self, pressure: &Pressure) -> Places<'_> {
+        let routine = tokio::select! {
+            biased;
+            () = pressure.rises() => None,
+            place = self.routine.acquire() => place.ok(),
+        };
+        (routine, self.quick.acquire().await.ok())
     }
 }
 
 impl Lanes {
+    /// Nobody is connected.
+    pub fn new(budget: Budget) -> Self {
+        let crowd = Lane::of(budget.total.saturating_sub(budget.server));
+        Self { crowd, large: Semaphore::new(1), heavy: Mutex::default() }
+    }
+
     /// Remembers what a database was.
     pub fn note(&self, key: &DatabaseKey, weight: Weight) {
         let mut heavy = self.heavy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,12 +122,13 @@ impl Lanes {
     /// is free, else it is given up where it is and begun again once it is.
     pub async fn run<F: Future>(
         &self,
-        (key, server): (&DatabaseKey, &Lane),
+        (key, server, pressure): (&DatabaseKey, &Lane, &Pressure),
         pass: impl Fn() -> F,
     ) -> Option<F::Output> {
         if !self.is(key, Weight::Slow) {
             let _large = self.large(key).await;
-            let permits = (server.quick.acquire().await, Self::crowd(key, &self.crowd.quick).await);
+            let places = server.enter(pressure).await;
+            let crowd = if is_named(key) { Some(self.crowd.enter(pressure).await) } else { None };
             let mut pass = Box::pin(pass());
             if let Ok(done) = timeout(QUICK_LIMIT, &mut pass).await {
                 return Some(done);
@@ -98,7 +137,7 @@ impl Lanes {
             if let Ok(_slow) = server.slow.try_acquire()
                 && let Ok(_crowd) = Self::try_crowd(key, &self.crowd.slow)
             {
-                drop(permits);
+                drop((places, crowd));
                 return timeout(SLOW_LIMIT, pass).await.ok();
             }
         }
@@ -137,6 +176,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::passes::Urgency;
     use crate::resource::ObjectName;
     use crate::servers::{Address, Servers};
 
@@ -158,9 +198,18 @@ mod tests {
         key: &DatabaseKey,
         time: Duration,
     ) -> JoinHandle<(u64, bool)> {
+        start_as((lanes, lane), key, time, Urgency::Pressing)
+    }
+
+    fn start_as(
+        (lanes, lane): (&Arc<Lanes>, &Arc<Lane>),
+        key: &DatabaseKey,
+        time: Duration,
+        urgency: Urgency,
+    ) -> JoinHandle<(u64, bool)> {
         let (lanes, lane, key, begin) = (lanes.clone(), lane.clone(), key.clone(), Instant::now());
         tokio::spawn(async move {
-            let done = lanes.run((&key, &lane), || sleep(time)).await;
+            let done = lanes.run((&key, &lane, &Pressure::new(urgency)), || sleep(time)).await;
             (begin.elapsed().as_secs(), done.is_some())
         })
     }
@@ -170,7 +219,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_passes_hold_up_each_other_and_nobody_else() {
-        let (lanes, lane) = (Arc::new(Lanes::default()), Arc::new(Lane::default()));
+        let (lanes, lane) =
+            (Arc::new(Lanes::new(Budget::default())), Arc::new(Lane::of(Budget::default().server)));
         let slow: Vec<_> =
             keys("slow", 10, false).iter().map(|key| start(&lanes, &lane, key, FOR_EVER)).collect();
         sleep(MOMENT).await;
@@ -190,7 +240,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_slow_pass_goes_on_where_it_is() {
-        let (lanes, lane) = (Arc::new(Lanes::default()), Arc::new(Lane::default()));
+        let (lanes, lane) =
+            (Arc::new(Lanes::new(Budget::default())), Arc::new(Lane::of(Budget::default().server)));
         let key = &keys("slow", 1, false)[0];
         assert_eq!(start(&lanes, &lane, key, Duration::from_mins(1)).await.unwrap(), (60, true));
         assert!(lanes.is(key, Weight::Slow));
@@ -200,7 +251,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pass_that_does_not_end_is_given_up() {
-        let (lanes, lane) = (Arc::new(Lanes::default()), Arc::new(Lane::default()));
+        let (lanes, lane) =
+            (Arc::new(Lanes::new(Budget::default())), Arc::new(Lane::of(Budget::default().server)));
         let key = &keys("slow", 1, false)[0];
         let (end, is_done) = start(&lanes, &lane, key, FOR_EVER).await.unwrap();
         assert_eq!((end, is_done), ((QUICK_LIMIT + SLOW_LIMIT).as_secs(), false));
@@ -208,26 +260,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn servers_that_resources_name_hold_up_each_other_and_not_the_operators_own() {
-        let (lanes, own) = (Arc::new(Lanes::default()), Arc::new(Lane::default()));
-        let hostile = |key| start(&lanes, &Arc::new(Lane::default()), key, FOR_EVER);
+        let (lanes, own) =
+            (Arc::new(Lanes::new(Budget::default())), Arc::new(Lane::of(Budget::default().server)));
+        let hostile = |key| start(&lanes, &Arc::new(Lane::of(Budget::default().server)), key, FOR_EVER);
         let slow: Vec<_> = keys("slow", 100, true).iter().map(hostile).collect();
         sleep(MOMENT).await;
         let key = &keys("app", 1, false)[0];
         assert_eq!(start(&lanes, &own, key, MOMENT).await.unwrap(), (0, true));
         let other = &keys("other", 1, true)[0];
-        let (end, _) = start(&lanes, &Arc::new(Lane::default()), other, MOMENT).await.unwrap();
+        let (end, _) =
+            start(&lanes, &Arc::new(Lane::of(Budget::default().server)), other, MOMENT).await.unwrap();
         assert!(end <= 70, "it ended in second {end}");
         slow.iter().for_each(JoinHandle::abort);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_names_the_operators_own_server_holds_up_nobody_there() {
-        let (servers, own) = (Servers::default(), Address { host: "own".into(), port: 5432 });
-        let lanes = Arc::new(Lanes::default());
+        let (servers, own) = (Servers::new(Budget::default()), Address { host: "own".into(), port: 5432 });
+        let lanes = Arc::new(Lanes::new(Budget::default()));
         let begin = |key: &DatabaseKey, address: &Address, time| {
             let gate = servers.gate(address, &key.server);
             let (lanes, key) = (lanes.clone(), key.clone());
-            tokio::spawn(async move { lanes.run((&key, &gate.lane), || sleep(time)).await })
+            tokio::spawn(async move {
+                lanes.run((&key, &gate.lane, &Pressure::new(Urgency::Routine)), || sleep(time)).await
+            })
         };
         let mut hostile = Vec::new();
         for (number, key) in keys("slow", 100, true).iter().enumerate() {
@@ -243,15 +299,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_somebody_waits_for_does_not_wait_for_regular_checks() {
+        let (lanes, lane) =
+            (Arc::new(Lanes::new(Budget::default())), Arc::new(Lane::of(Budget::default().server)));
+        let second = Duration::from_secs(1);
+        let routine = |key| start_as((&lanes, &lane), key, second, Urgency::Routine);
+        let checks: Vec<_> = keys("checked", 100, false).iter().map(routine).collect();
+        sleep(MOMENT).await;
+        let key = &keys("changed", 1, false)[0];
+        assert_eq!(start(&lanes, &lane, key, MOMENT).await.unwrap(), (0, true));
+        let mut last = 0;
+        for check in checks {
+            last = last.max(check.await.unwrap().0);
+        }
+        assert_eq!(last, 50, "two regular checks at a time");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_large_is_read_one_after_the_other() {
-        let lanes = Arc::new(Lanes::default());
+        let lanes = Arc::new(Lanes::new(Budget::default()));
         let second = Duration::from_secs(1);
         let large = keys("large", 3, true);
         for key in &large {
             lanes.note(key, Weight::Large);
         }
-        let passes: Vec<_> =
-            large.iter().map(|key| start(&lanes, &Arc::new(Lane::default()), key, second)).collect();
+        let passes: Vec<_> = large
+            .iter()
+            .map(|key| start(&lanes, &Arc::new(Lane::of(Budget::default().server)), key, second))
+            .collect();
         let mut ends = Vec::new();
         for pass in passes {
             ends.push(pass.await.unwrap().0);

@@ -14,6 +14,7 @@ pub mod crd_check;
 pub mod drift;
 pub mod events;
 pub mod http;
+pub mod index;
 pub mod lanes;
 pub mod logging;
 pub mod pass;

@@ -30,8 +30,37 @@ pub enum Next {
     Never,
 }
 
+/// Whether somebody waits for a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// It is a regular check, or looks again at what could not be done.
+    Routine,
+    /// Something was changed.
+    Pressing,
+}
+
+/// Tells a pass whether somebody waits for it, which can change while it waits for its turn.
+#[derive(Clone, Debug)]
+pub struct Pressure(watch::Receiver<Urgency>);
+
+impl Pressure {
+    /// One that does not change.
+    pub fn new(urgency: Urgency) -> Self {
+        Self(watch::channel(urgency).1)
+    }
+
+    /// Returns once somebody waits for the pass.
+    pub async fn rises(&self) {
+        let mut urgency = self.0.clone();
+        if urgency.wait_for(|urgency| *urgency == Urgency::Pressing).await.is_err() {
+            // Nobody can ask any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Runs a pass.
-pub type Run<K, O> = Box<dyn Fn(K) -> BoxFuture<'static, (Arc<O>, Next)> + Send + Sync>;
+pub type Run<K, O> = Box<dyn Fn(K, Pressure) -> BoxFuture<'static, (Arc<O>, Next)> + Send + Sync>;
 
 /// What a caller waits for; `Err` when the scheduler ends first.
 pub type Answer<O> = Shared<oneshot::Receiver<Arc<O>>>;
@@ -55,6 +84,10 @@ struct Inner<K, O> {
 struct Slot<O> {
     /// The pass that has not started yet.
     waiting: Option<(oneshot::Sender<Arc<O>>, Answer<O>)>,
+    /// Whether somebody waits for that one.
+    urgency: Urgency,
+    /// Whether somebody waits for the one that runs, or for the one after it.
+    pressure: watch::Sender<Urgency>,
     wake: Arc<Notify>,
 }
 
@@ -71,10 +104,14 @@ where
     }
 
     /// Asks for a pass. The answer need not be awaited.
-    pub fn request(&self, key: &K) -> Answer<O> {
+    pub fn request(&self, key: &K, urgency: Urgency) -> Answer<O> {
         let mut slots = lock(&self.inner.slots);
         let is_new = !slots.contains_key(key);
-        let slot = slots.entry(key.clone()).or_insert_with(|| Slot { waiting: None, wake: Arc::default() });
+        let slot = slots.entry(key.clone()).or_insert_with(Slot::new);
+        if urgency == Urgency::Pressing {
+            slot.urgency = urgency;
+            slot.pressure.send_replace(urgency);
+        }
         let (_, answer) = slot.waiting.get_or_insert_with(|| {
             let (sender, receiver) = oneshot::channel();
             (sender, receiver.shared())
@@ -99,6 +136,20 @@ where
     }
 }
 
+impl<O> Slot<O> {
+    fn new() -> Self {
+        let (pressure, _) = watch::channel(Urgency::Routine);
+        Self { waiting: None, urgency: Urgency::Routine, pressure, wake: Arc::default() }
+    }
+
+    /// What the pass that begins now has to know.
+    fn begin(&mut self) -> (Option<oneshot::Sender<Arc<O>>>, Pressure) {
+        let urgency = std::mem::replace(&mut self.urgency, Urgency::Routine);
+        self.pressure.send_replace(urgency);
+        (self.waiting.take().map(|(sender, _)| sender), Pressure(self.pressure.subscribe()))
+    }
+}
+
 /// Runs the passes of one key, until there is nothing left of it.
 async fn attend<K, O>(inner: Arc<Inner<K, O>>, key: K, wake: Arc<Notify>)
 where
@@ -117,13 +168,14 @@ where
         if *stop.borrow() {
             return;
         }
-        let waiting = lock(&inner.slots).get_mut(&key).and_then(|slot| slot.waiting.take());
-        let Ok((outcome, next)) = AssertUnwindSafe((inner.run)(key.clone())).catch_unwind().await else {
+        let Some((sender, pressure)) = lock(&inner.slots).get_mut(&key).map(Slot::begin) else { return };
+        let run = (inner.run)(key.clone(), pressure);
+        let Ok((outcome, next)) = AssertUnwindSafe(run).catch_unwind().await else {
             tracing::error!(?key, "a pass panicked: this is a bug; others go on");
             due = Some(Instant::now() + AFTER_PANIC);
             continue;
         };
-        if let Some((sender, _)) = waiting {
+        if let Some(sender) = sender {
             _ = sender.send(outcome);
         }
         due = match next {
@@ -167,10 +219,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// A run function from an asynchronous closure.
 pub fn run_with<K, O, F, Fut>(run: F) -> Run<K, O>
 where
-    F: Fn(K) -> Fut + Send + Sync + 'static,
+    F: Fn(K, Pressure) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = (Arc<O>, Next)> + Send + 'static,
 {
-    Box::new(move |key| run(key).boxed())
+    Box::new(move |key, pressure| run(key, pressure).boxed())
 }
 
 #[cfg(test)]
@@ -185,7 +237,7 @@ mod tests {
     fn counting(next: Next) -> (Passes<&'static str, usize>, Arc<AtomicUsize>, Arc<Semaphore>) {
         let (count, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
         let (counter, permits) = (count.clone(), gate.clone());
-        let run = run_with(move |_| {
+        let run = run_with(move |_, _| {
             let (counter, permits) = (counter.clone(), permits.clone());
             async move {
                 let number = counter.fetch_add(1, Ordering::SeqCst) + 1;
@@ -203,7 +255,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn callers_before_the_start_share_a_pass() {
         let (passes, count, gate) = counting(Next::Never);
-        let answers: Vec<_> = (0..100).map(|_| passes.request(&"app")).collect();
+        let answers: Vec<_> = (0..100).map(|_| passes.request(&"app", Urgency::Pressing)).collect();
         gate.add_permits(9);
         for answer in answers {
             assert_eq!(*answer.await.unwrap(), 1);
@@ -215,9 +267,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_during_a_pass_gets_the_next() {
         let (passes, count, gate) = counting(Next::Never);
-        let first = passes.request(&"app");
+        let first = passes.request(&"app", Urgency::Pressing);
         settle().await;
-        let (second, third) = (passes.request(&"app"), passes.request(&"app"));
+        let (second, third) =
+            (passes.request(&"app", Urgency::Pressing), passes.request(&"app", Urgency::Pressing));
         settle().await;
         assert_eq!(count.load(Ordering::SeqCst), 1);
         gate.add_permits(9);
@@ -227,7 +280,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn databases_do_not_wait_for_each_other() {
         let (passes, count, _gate) = counting(Next::Never);
-        let _answers = (passes.request(&"app"), passes.request(&"shop"));
+        let _answers =
+            (passes.request(&"app", Urgency::Pressing), passes.request(&"shop", Urgency::Pressing));
         settle().await;
         assert_eq!(count.load(Ordering::SeqCst), 2);
     }
@@ -235,7 +289,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_goes_away_does_not_end_the_pass() {
         let (passes, count, gate) = counting(Next::Never);
-        drop(passes.request(&"app"));
+        drop(passes.request(&"app", Urgency::Pressing));
         gate.add_permits(9);
         settle().await;
         assert_eq!(count.load(Ordering::SeqCst), 1);
@@ -245,7 +299,7 @@ mod tests {
     async fn a_key_is_checked_again_without_being_asked() {
         let (passes, count, gate) = counting(Next::After(Duration::from_secs(5)));
         gate.add_permits(9);
-        passes.request(&"app").await.unwrap();
+        passes.request(&"app", Urgency::Pressing).await.unwrap();
         sleep(Duration::from_secs(11)).await;
         assert_eq!(count.load(Ordering::SeqCst), 3);
     }
@@ -253,9 +307,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stopping_waits_for_the_pass_and_starts_no_other() {
         let (passes, count, gate) = counting(Next::Resync);
-        let first = passes.request(&"app");
+        let first = passes.request(&"app", Urgency::Pressing);
         settle().await;
-        let _second = passes.request(&"app");
+        let _second = passes.request(&"app", Urgency::Pressing);
         gate.add_permits(9);
         passes.stop().await;
         assert_eq!((*first.await.unwrap(), count.load(Ordering::SeqCst)), (1, 1));
@@ -265,7 +319,7 @@ mod tests {
     async fn a_pass_that_panics_is_run_again_and_costs_the_others_nothing() {
         let counts = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
         let counters = counts.clone();
-        let run = run_with(move |key: usize| {
+        let run = run_with(move |key: usize, _| {
             let counter = counters[key].clone();
             async move {
                 assert!(counter.fetch_add(1, Ordering::SeqCst) > 0 || key == 0, "the first pass of 1");
@@ -273,10 +327,25 @@ mod tests {
             }
         });
         let passes = Passes::new(Duration::from_hours(1), run);
-        let (good, bad) = (passes.request(&0), passes.request(&1));
+        let (good, bad) = (passes.request(&0, Urgency::Pressing), passes.request(&1, Urgency::Pressing));
         assert!(good.await.is_ok() && bad.await.is_err());
         sleep(AFTER_PANIC + GATHER).await;
         assert_eq!(counts.map(|count| count.load(Ordering::SeqCst)), [1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_learns_that_somebody_waits_for_it_and_the_next_one_does_too() {
+        let run = run_with(|_, pressure: Pressure| async move {
+            let is_pressing = tokio::time::timeout(Duration::from_secs(1), pressure.rises()).await.is_ok();
+            (Arc::new(is_pressing), Next::Never)
+        });
+        let passes = Passes::new(Duration::from_mins(5), run);
+        assert!(!*passes.request(&"app", Urgency::Routine).await.unwrap());
+        let first = passes.request(&"app", Urgency::Routine);
+        settle().await;
+        let second = passes.request(&"app", Urgency::Pressing);
+        assert_eq!((*first.await.unwrap(), *second.await.unwrap()), (true, true));
+        assert!(!*passes.request(&"app", Urgency::Routine).await.unwrap());
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub async fn run(
     readiness.set();
     let passes = {
         let (resync, context) = (context.settings.resync, context.clone());
-        Passes::new(resync, run_with(move |key| pass::run(context.clone(), key)))
+        Passes::new(resync, run_with(move |key, pressure| pass::run(context.clone(), key, pressure)))
     };
     let ended = tokio::select! {
         () = watch::follow(&context, &passes, watches) => Err(Error::Watches),
@@ -86,9 +86,10 @@ async fn start(settings: Settings, client: Client) -> Result<(Arc<Context>, watc
         installation,
         caches,
         vault: Vault::new(client.clone()),
-        servers: Servers::default(),
+        servers: Servers::new(settings.budget),
         pauses: Pauses::default(),
         events: Events::new(client.clone()),
+        touched: watches.sender.clone(),
         memory: Memory::default(),
         client,
         settings,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use exec::Server;
 use plan::{Catalog, Role};
@@ -9,8 +10,11 @@ use tokio::sync::Semaphore;
 
 use crate::backoff::Backoffs;
 use crate::caches::Version;
-use crate::lanes::{Lane, Lanes};
+use crate::lanes::{Budget, Lane, Lanes};
 use crate::resource::{ObjectName, ServerKey, spelled};
+
+/// The longest pause between two tries of a server that is down: for as long it may be back unnoticed.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// A server by address: host, [spelled] in the one way, and port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,12 +26,12 @@ pub struct Address {
 }
 
 /// Every server in use.
-#[derive(Default)]
 pub struct Servers {
     /// Servers that do not answer, by address and admin role: other credentials may work.
     pub backoffs: Backoffs<(Address, String)>,
     /// Which passes run at a time.
     pub lanes: Lanes,
+    budget: Budget,
     gates: Mutex<BTreeMap<(Address, bool), Arc<Gate>>>,
     named: Mutex<BTreeMap<(String, ObjectName), Named>>,
     /// What servers said last who they are.
@@ -57,11 +61,24 @@ pub struct Gate {
 }
 
 impl Servers {
+    /// None is in use yet.
+    pub fn new(budget: Budget) -> Self {
+        Self {
+            backoffs: Backoffs::new(LONGEST),
+            lanes: Lanes::new(budget),
+            budget,
+            gates: Mutex::default(),
+            named: Mutex::default(),
+            identities: Mutex::default(),
+            introduced: Mutex::default(),
+        }
+    }
+
     /// What passes of this server share. Those of resources that name it wait for those that name others: whoever names
     /// the operator's own must not make its passes wait too.
     pub fn gate(&self, address: &Address, key: &ServerKey) -> Arc<Gate> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Gate { lane: Lane::default(), shared_objects: Semaphore::new(1) });
+        let new = || Arc::new(Gate { lane: Lane::of(self.budget.server), shared_objects: Semaphore::new(1) });
         gates.entry((address.clone(), *key == ServerKey::Configured)).or_insert_with(new).clone()
     }
 

@@ -8,6 +8,8 @@ use clap::ValueEnum;
 use exec::Server;
 use plan::Ident;
 
+use crate::lanes::Budget;
+
 /// What the operator is told when it starts. Built by [`cli`](crate::cli) from flags and environment, or in code.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -27,6 +29,8 @@ pub struct Settings {
     pub boundaries: Boundaries,
     /// Tells installations apart in what they write on roles and databases; `None` for the cluster's own identity.
     pub installation: Option<String>,
+    /// How many connections there may be to servers.
+    pub budget: Budget,
     /// How many bytes may be read of one database: what is made of them takes up to fifteen times as much memory.
     pub catalog_limit: u32,
     /// Where to answer health checks; `None` for nowhere.
@@ -81,6 +85,7 @@ impl Settings {
             namespace: None,
             boundaries: Boundaries::default(),
             installation: None,
+            budget: Budget::default(),
             catalog_limit: 4 << 20,
             listen: None,
         }

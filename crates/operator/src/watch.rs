@@ -1,12 +1,13 @@
 //! What happens in the cluster, and which databases it concerns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::ObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Store, reflector};
@@ -21,9 +22,10 @@ use crate::api::shared::Provision;
 use crate::api::user::PostgresUser;
 use crate::api::{ANNOTATION_ALLOW_SECRETS_FROM, ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM};
 use crate::caches::{Caches, NamespaceMeta, SecretMeta};
+use crate::conditions::{ConditionType, find};
 use crate::context::Context;
-use crate::pass::gather;
-use crate::passes::Passes;
+use crate::index::{Index, Name, Seen};
+use crate::passes::{Passes, Urgency};
 use crate::patch;
 use crate::resource::{DatabaseKey, ObjectName, Resource, ServerKey};
 use crate::settings::Settings;
@@ -42,11 +44,15 @@ pub enum Touched {
     Secret(ObjectName),
     /// A Namespace.
     Namespace(String),
+    /// A server answers again.
+    Server(ServerKey),
 }
 
 /// The watches; they end when this is dropped.
 pub struct Watches {
     _tasks: JoinSet<()>,
+    /// For what is noticed elsewhere.
+    pub sender: UnboundedSender<Touched>,
     touched: UnboundedReceiver<Touched>,
 }
 
@@ -77,7 +83,7 @@ pub fn start(client: &Client, settings: &Settings) -> (Caches, Watches) {
         caches.secrets.push(secrets(client, scope, &mut tasks, sender.clone()));
         caches.namespaces.push(namespaces(client, scope, &mut tasks, sender.clone()));
     }
-    (caches, Watches { _tasks: tasks, touched })
+    (caches, Watches { _tasks: tasks, sender, touched })
 }
 
 /// An object can be 1.5 MB, and a page of a list lies in memory as a whole.
@@ -181,87 +187,80 @@ async fn pump<K>(
     }
 }
 
-/// What was last seen of an object, as far as passes depend on it: our own status writes must not trigger passes.
-#[derive(Clone, PartialEq, Eq)]
-struct Seen {
-    generation: Option<i64>,
-    is_deleting: bool,
-    finalizers: Option<Vec<String>>,
-    owners: usize,
-    /// Once it is, names that it asked for are free for others.
-    is_refused: bool,
-}
-
 /// Asks for passes as things change, until the watches end.
 pub async fn follow(context: &Arc<Context>, passes: &Passes<DatabaseKey, ()>, mut watches: Watches) {
-    let mut seen = BTreeMap::new();
+    // However many of its objects the first lists have brought, a database needs one pass.
+    while watches.touched.try_recv().is_ok() {}
+    let mut index = Index::default();
+    for resource in context.caches.resources() {
+        index.insert(&resource);
+        if !put_finalizer(context, &resource) {
+            let urgency = if is_settled(&resource) { Urgency::Routine } else { Urgency::Pressing };
+            drop(passes.request(&resource.key(), urgency));
+        }
+    }
     while let Some(touched) = watches.touched.recv().await {
-        for key in concerned(context, touched, &mut seen) {
-            drop(passes.request(&key));
+        let urgency = match touched {
+            Touched::Resource(_) | Touched::Secret(_) | Touched::Namespace(_) => Urgency::Pressing,
+            Touched::Server(_) => Urgency::Routine,
+        };
+        for key in concerned(context, touched, &mut index) {
+            drop(passes.request(&key, urgency));
         }
     }
 }
 
-fn concerned(
-    context: &Arc<Context>,
-    touched: Touched,
-    seen: &mut BTreeMap<String, Seen>,
-) -> Vec<DatabaseKey> {
+fn concerned(context: &Arc<Context>, touched: Touched, index: &mut Index) -> BTreeSet<DatabaseKey> {
     match touched {
-        Touched::Resource(resource) => by_resource(context, &resource, seen),
+        Touched::Resource(resource) => by_resource(context, &resource, index),
         Touched::Secret(name) => {
             let shown = context.caches.secret_version(&name);
             let is_ours = context.vault.saw(&name, shown.as_ref());
-            by_secret(context, &name, is_ours)
+            by_secret(index, &name, is_ours)
         }
-        Touched::Namespace(name) => keys(context, |resource| {
-            resource.secret().namespace == name
-                || matches!(resource.server_key(), ServerKey::Named { secret, .. } if secret.namespace == name)
-        }),
+        Touched::Namespace(name) => index.naming(&Name::Namespace(name)).map(Resource::key).collect(),
+        Touched::Server(key) => index.naming(&Name::Server(key)).map(Resource::key).collect(),
     }
 }
 
-fn by_resource(
-    context: &Arc<Context>,
-    resource: &Resource,
-    seen: &mut BTreeMap<String, Seen>,
-) -> Vec<DatabaseKey> {
-    let is_there = context.caches.resources().iter().any(|other| other.uid() == resource.uid());
-    let now = Seen {
-        generation: resource.generation(),
-        is_deleting: resource.is_deleting(),
-        finalizers: resource.meta().finalizers.clone(),
-        owners: resource.meta().owner_references.as_ref().map_or(0, Vec::len),
-        is_refused: gather::is_refused(resource),
+fn by_resource(context: &Arc<Context>, touched: &Resource, index: &mut Index) -> BTreeSet<DatabaseKey> {
+    let Some(resource) = context.caches.current(touched) else {
+        context.memory.forget_resource(touched.uid());
+        let gone = index.remove(touched.uid()).unwrap_or_else(|| touched.clone());
+        let mut left = index.contesting(&gone);
+        left.insert(gone.key());
+        return left;
     };
-    let before = seen.remove(resource.uid());
-    if is_there {
-        seen.insert(resource.uid().to_owned(), now.clone());
-    } else {
-        context.memory.forget_resource(resource.uid());
+    let now = Seen::of(&resource);
+    if let Some(before) = index.insert(&resource).map(|before| Seen::of(&before))
+        && before.is_same_but_for_refusal(&now)
+    {
+        let is_freed = now.is_refused && !before.is_refused;
+        let mut others = if is_freed { index.contesting(&resource) } else { BTreeSet::new() };
+        others.remove(&resource.key());
+        return others;
     }
-    let is_others = |other: &Resource| other.uid() != resource.uid() && contests(resource, other);
-    if let Some(before) = before.filter(|_| is_there) {
-        let was_refused = before.is_refused;
-        if (Seen { is_refused: now.is_refused, ..before }) == now {
-            let is_freed = now.is_refused && !was_refused;
-            return if is_freed { keys(context, is_others) } else { Vec::new() };
-        }
+    if put_finalizer(context, &resource) {
+        return BTreeSet::new();
     }
-    if is_there && !resource.has_finalizer() && !resource.is_deleting() {
-        tokio::spawn(add_finalizer(context.clone(), resource.uid().to_owned()));
-        return Vec::new();
-    }
-    let mut concerned = keys(context, |other| contests(resource, other));
-    concerned.push(resource.key());
-    concerned
+    index.contesting(&resource)
 }
 
-/// Whether the two ask for something of the same name.
-fn contests(resource: &Resource, other: &Resource) -> bool {
-    other.role() == resource.role()
-        || other.database() == resource.database()
-        || other.secret() == resource.secret()
+/// Whether there was nothing to do for its newest generation, as far as its status tells.
+fn is_settled(resource: &Resource) -> bool {
+    let ready = resource.status().and_then(|status| find(&status.conditions, ConditionType::Ready));
+    let is_ready =
+        |found: &Condition| found.status == "True" && found.observed_generation == resource.generation();
+    !resource.is_deleting() && ready.is_some_and(is_ready)
+}
+
+/// Has the finalizer put on in the background, before anything is provisioned; whether that is due.
+fn put_finalizer(context: &Arc<Context>, resource: &Resource) -> bool {
+    let is_due = !resource.has_finalizer() && !resource.is_deleting();
+    if is_due {
+        tokio::spawn(add_finalizer(context.clone(), resource.uid().to_owned()));
+    }
+    is_due
 }
 
 /// Puts the finalizer on, as long as the resource is there without one.
@@ -279,27 +278,15 @@ async fn add_finalizer(context: Arc<Context>, uid: String) {
 
 /// The databases whose resources name the Secret, and those that share a role with one of them: the Secret of the
 /// eldest leads. A write of our own concerns only the sharers; who wrote it knows.
-fn by_secret(context: &Context, name: &ObjectName, is_ours: bool) -> Vec<DatabaseKey> {
-    let resources = context.caches.resources();
-    let names_it = |resource: &Resource| {
-        let is_server = matches!(resource.server_key(), ServerKey::Named { secret, .. } if secret == *name);
-        is_server || resource.secret() == *name
-    };
-    let (naming, others): (Vec<_>, Vec<_>) = resources.into_iter().partition(names_it);
-    let shares = |other: &Resource| naming.iter().any(|one| one.role() == other.role());
-    let mut keys: Vec<_> = others.iter().filter(|other| shares(other)).map(Resource::key).collect();
+fn by_secret(index: &Index, name: &ObjectName, is_ours: bool) -> BTreeSet<DatabaseKey> {
+    let names = [Name::Secret(name.clone()), Name::Superuser(name.clone())];
+    let naming: BTreeMap<_, _> =
+        names.iter().flat_map(|name| index.naming(name)).map(|one| (one.uid(), one)).collect();
+    let sharing = |one: &Resource| index.naming(&Name::Role(one.role().to_owned())).collect::<Vec<_>>();
+    let others = naming.values().flat_map(|one| sharing(one)).filter(|one| !naming.contains_key(one.uid()));
+    let mut keys: BTreeSet<_> = others.map(Resource::key).collect();
     if !is_ours {
-        keys.extend(naming.iter().map(Resource::key));
+        keys.extend(naming.values().map(|one| one.key()));
     }
-    keys.sort();
-    keys.dedup();
-    keys
-}
-
-fn keys(context: &Context, is_concerned: impl Fn(&Resource) -> bool) -> Vec<DatabaseKey> {
-    let mut keys: Vec<_> =
-        context.caches.resources().iter().filter(|one| is_concerned(one)).map(Resource::key).collect();
-    keys.sort();
-    keys.dedup();
     keys
 }

@@ -1,6 +1,7 @@
 //! The operator as a process of its own, as it would run in a pod.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -19,7 +20,11 @@ const CHART: &str = "charts/postgres-provisioner";
 /// A running operator; dropping it ends it.
 pub(super) struct Operator {
     process: Child,
+    program: PathBuf,
+    environment: BTreeMap<&'static str, String>,
     kubeconfig: PathBuf,
+    /// Who it is for the API server.
+    pub(super) service_account: String,
     /// Its namespace, where it serves resources.
     pub(super) namespace: String,
 }
@@ -51,20 +56,29 @@ impl Operator {
         let rendered = rendered.map_err(anyhow::Error::msg)?;
         let identity = cluster.install_identity(&rendered, "provisioner").await;
         let kubeconfig = write_kubeconfig(&identity, &namespace)?;
-        let process = Command::new(root.join("target/release/postgres-provisioner"))
-            .env("KUBECONFIG", &kubeconfig)
-            .env("PG_HOST", postgres.host())
-            .env("PG_PORT", port.to_string())
-            .env("PG_USER", testbed::postgres::SUPERUSER)
-            .env("PG_PASSWORD", postgres.password())
-            .env("POD_NAMESPACE", &namespace)
-            .env("WATCH_NAMESPACES", &namespace)
-            .env("RESYNC_SECONDS", resync_seconds.to_string())
-            .env("HTTP_PORT", "0")
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start the operator")?;
-        Ok(Self { process, kubeconfig, namespace })
+        let environment = BTreeMap::from([
+            ("KUBECONFIG", kubeconfig.display().to_string()),
+            ("PG_HOST", postgres.host().to_owned()),
+            ("PG_PORT", port.to_string()),
+            ("PG_USER", testbed::postgres::SUPERUSER.to_owned()),
+            ("PG_PASSWORD", postgres.password().to_owned()),
+            ("POD_NAMESPACE", namespace.clone()),
+            ("WATCH_NAMESPACES", namespace.clone()),
+            ("RESYNC_SECONDS", resync_seconds.to_string()),
+            ("HTTP_PORT", "0".to_owned()),
+        ]);
+        let program = root.join("target/release/postgres-provisioner");
+        let process = spawn(&program, &environment)?;
+        let service_account = identity.service_account.clone();
+        Ok(Self { process, program, environment, kubeconfig, service_account, namespace })
+    }
+
+    /// Ends it as a crash would, and starts it again.
+    pub(super) fn restart(&mut self) -> anyhow::Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        self.process = spawn(&self.program, &self.environment)?;
+        Ok(())
     }
 
     /// Resident memory in MiB.
@@ -106,6 +120,12 @@ impl Drop for Operator {
         _ = self.process.wait();
         _ = std::fs::remove_file(&self.kubeconfig);
     }
+}
+
+fn spawn(program: &Path, environment: &BTreeMap<&'static str, String>) -> anyhow::Result<Child> {
+    let mut command = Command::new(program);
+    command.envs(environment).stderr(Stdio::null());
+    command.spawn().context("cannot start the operator")
 }
 
 fn write_kubeconfig(identity: &Identity, namespace: &str) -> anyhow::Result<PathBuf> {

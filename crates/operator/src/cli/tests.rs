@@ -31,6 +31,8 @@ fn what_is_wrong_is_one_line() {
         (["--pg-sslrootcert", "/nowhere/ca.crt"], "cannot read /nowhere/ca.crt"),
         (["--pg-port", "many"], "invalid value 'many'"),
         (["--installation-id", "a\"b"], "INSTALLATION_ID"),
+        (["--server-connections", "5"], "5 is not in 6..=1000"),
+        (["--server-connections", "70"], "TOTAL_CONNECTIONS: 72 must be at least 76"),
     ] {
         let message = settings(&args).unwrap_err();
         assert!(message.contains(part) && !message.contains('\n'), "{message}");

@@ -23,10 +23,11 @@ use thiserror::Error;
 use crate::conditions::Finding;
 use crate::context::{Context, Settled};
 use crate::lanes::{SMALL, Weight};
-use crate::passes::Next;
+use crate::passes::{Next, Pressure};
 use crate::patch;
 use crate::resource::{DatabaseKey, Resource, ServerKey};
 use crate::servers::{Address, backoff_key};
+use crate::watch::Touched;
 use admit::Admission;
 use work::Work;
 
@@ -51,8 +52,8 @@ pub enum Error {
 }
 
 /// Runs a pass; its failure is logged once, here.
-pub async fn run(context: Arc<Context>, key: DatabaseKey) -> (Arc<()>, Next) {
-    let next = match pass(&context, &key).await {
+pub async fn run(context: Arc<Context>, key: DatabaseKey, pressure: Pressure) -> (Arc<()>, Next) {
+    let next = match pass(&context, &key, &pressure).await {
         Ok(next) => next,
         Err(error) => {
             tracing::warn!(database = %key, %error, "pass failed");
@@ -62,7 +63,7 @@ pub async fn run(context: Arc<Context>, key: DatabaseKey) -> (Arc<()>, Next) {
     (Arc::new(()), next)
 }
 
-async fn pass(context: &Context, key: &DatabaseKey) -> Result<Next, Error> {
+async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Result<Next, Error> {
     let all = gather::all(context);
     let resources = gather::of(&all, key);
     if resources.is_empty() {
@@ -97,13 +98,13 @@ async fn pass(context: &Context, key: &DatabaseKey) -> Result<Next, Error> {
         failed(context, &resources, &wait.finding).await?;
         return Ok(Next::After(wait.retry));
     }
-    connected(context, key, &server, resources, admission).await
+    connected(context, (key, pressure), &server, resources, admission).await
 }
 
 /// The part of a pass that talks to the server, within the server's budget.
 async fn connected(
     context: &Context,
-    key: &DatabaseKey,
+    (key, pressure): (&DatabaseKey, &Pressure),
     server: &Server,
     resources: Vec<Resource>,
     admission: Admission,
@@ -124,13 +125,17 @@ async fn connected(
         let limit = limit(context, key);
         let work = Work { context, key, server, address: address.clone(), gate: &gate, limit, neighbours };
         let next = work.run(resources.clone()).await?;
-        context.servers.backoffs.clear(&backoff_key(server));
+        if context.servers.backoffs.clear(&backoff_key(server)) {
+            tracing::info!(server = %address, "the server answers again");
+            // The others need not wait until they try again.
+            _ = context.touched.send(Touched::Server(key.server.clone()));
+        }
         Ok(next)
     };
-    let mut done = lanes.run((key, &gate.lane), attempt).await;
+    let mut done = lanes.run((key, &gate.lane, pressure), attempt).await;
     if is_large(context, done.as_ref()) {
         lanes.note(key, Weight::Large);
-        done = lanes.run((key, &gate.lane), attempt).await;
+        done = lanes.run((key, &gate.lane, pressure), attempt).await;
     }
     match done {
         Some(Err(Error::Alias(address))) => {
@@ -167,17 +172,21 @@ async fn trouble(
 ) -> Result<Next, Error> {
     let finding = outcome::trouble(error);
     tracing::warn!(database = %key, error = finding.message, "the server is in trouble");
-    failed(context, resources, &finding).await?;
-    Ok(match error.class() {
+    let (finding, next) = match error.class() {
         // To find that out was work.
-        exec::Class::TooLarge => Next::Resync,
+        exec::Class::TooLarge => (finding, Next::Resync),
         exec::Class::Transient
         | exec::Class::Refused
         | exec::Class::Slow
         | exec::Class::TemplateBusy
-        | exec::Class::Bug => Next::After(context.pauses.failed(key.clone())),
-        _ => Next::After(context.servers.backoffs.failed(backoff_key(server), finding)),
-    })
+        | exec::Class::Bug => (finding, Next::After(context.pauses.failed(key.clone()))),
+        _ => {
+            let wait = context.servers.backoffs.failed(backoff_key(server), &finding);
+            (wait.finding, Next::After(wait.retry))
+        }
+    };
+    failed(context, resources, &finding).await?;
+    Ok(next)
 }
 
 /// Asks the operator's own server who it is, unless that is known: resources may name it in another way. One that does

@@ -16,6 +16,7 @@ mod limited;
 mod listed;
 mod namespaces;
 mod namespaces_credentials;
+mod outage;
 mod ownership;
 mod pod;
 mod program;
