@@ -94,7 +94,7 @@ async fn a_server_that_is_down_is_asked_once_per_step_and_costs_the_others_nothi
         let said = found.data["status"]["conditions"].to_string();
         assert!(said.contains("(since 20"), "{said}");
     }
-    eventually("some tries", Duration::from_secs(60), async || (door.refused().len() >= 5).then_some(()))
+    eventually("some tries", Duration::from_mins(1), async || (door.refused().len() >= 5).then_some(()))
         .await;
     world.checks(&near.name, 3).await;
     let tries = door.refused();
