@@ -12,6 +12,7 @@ use crate::api::shared::Status;
 use crate::backoff::Pauses;
 use crate::caches::{Caches, Version};
 use crate::events::Events;
+use crate::pass::gather::{Clock, Kept};
 use crate::resource::{DatabaseKey, ObjectName, Resource};
 use crate::servers::Servers;
 use crate::settings::Settings;
@@ -44,6 +45,10 @@ pub struct Context {
     pub touched: UnboundedSender<Touched>,
     /// What it remembers from pass to pass.
     pub memory: Memory,
+    /// All resources in order, as long as nothing changes.
+    pub census: Kept,
+    /// Goes on whenever something does.
+    pub clock: Clock,
 }
 
 /// More than any verifier has.
@@ -52,6 +57,7 @@ const LONGEST_VERIFIER: usize = 1_000;
 /// What is remembered from pass to pass, and can be forgotten.
 #[derive(Default)]
 pub struct Memory {
+    clock: Clock,
     settled: Mutex<BTreeMap<DatabaseKey, Settled>>,
     reported: Mutex<BTreeMap<String, Reported>>,
     refused: Mutex<BTreeSet<String>>,
@@ -82,6 +88,11 @@ struct Reported {
 }
 
 impl Memory {
+    /// Nothing is remembered yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// What the resources looked like when nothing was left to do.
     pub fn settled(&self, key: &DatabaseKey) -> Option<Settled> {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
@@ -121,7 +132,10 @@ impl Memory {
     /// Remembers, or forgets, that a resource was refused.
     pub fn set_refused(&self, uid: &str, is_refused: bool) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        _ = if is_refused { refused.insert(uid.to_owned()) } else { refused.remove(uid) };
+        let is_news = if is_refused { refused.insert(uid.to_owned()) } else { refused.remove(uid) };
+        if is_news {
+            self.clock.tick();
+        }
     }
 
     /// Forgets a resource that is gone.
@@ -137,6 +151,7 @@ impl Memory {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(resource.uid().to_owned(), reported);
+        self.clock.tick();
     }
 
     /// The resource with the status that was written last, where the cache lags behind.

@@ -176,6 +176,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::pass::gather::Clock;
     use crate::passes::Urgency;
     use crate::resource::ObjectName;
     use crate::servers::{Address, Servers};
@@ -276,7 +277,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_names_the_operators_own_server_holds_up_nobody_there() {
-        let (servers, own) = (Servers::new(Budget::default()), Address { host: "own".into(), port: 5432 });
+        let (servers, own) =
+            (Servers::new(Budget::default(), Clock::default()), Address { host: "own".into(), port: 5432 });
         let lanes = Arc::new(Lanes::new(Budget::default()));
         let begin = |key: &DatabaseKey, address: &Address, time| {
             let gate = servers.gate(address, &key.server);

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::backoff::Pauses;
 use crate::context::{Context, Memory};
 use crate::events::Events;
+use crate::pass::gather::{Clock, Kept};
 use crate::passes::{Passes, run_with};
 use crate::servers::Servers;
 use crate::settings::Settings;
@@ -77,7 +78,8 @@ async fn start(settings: Settings, client: Client) -> Result<(Arc<Context>, watc
         Some(installation) => installation,
         None => cluster_uid(&client).await?,
     };
-    let (caches, watches) = watch::start(&client, &settings);
+    let clock = Clock::default();
+    let (caches, watches) = watch::start(&client, &settings, &clock);
     caches.ready().await.map_err(|_| Error::Watches)?;
     tracing::info!("caches are filled");
     let context = Context {
@@ -86,11 +88,13 @@ async fn start(settings: Settings, client: Client) -> Result<(Arc<Context>, watc
         installation,
         caches,
         vault: Vault::new(client.clone()),
-        servers: Servers::new(settings.budget),
+        servers: Servers::new(settings.budget, clock.clone()),
         pauses: Pauses::default(),
         events: Events::new(client.clone()),
         touched: watches.sender.clone(),
-        memory: Memory::default(),
+        memory: Memory::new(clock.clone()),
+        census: Kept::default(),
+        clock,
         client,
         settings,
     };

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::backoff::Backoffs;
 use crate::caches::Version;
 use crate::lanes::{Budget, Lane, Lanes};
+use crate::pass::gather::Clock;
 use crate::resource::{ObjectName, ServerKey, spelled};
 
 /// The longest pause between two tries of a server that is down: for as long it may be back unnoticed.
@@ -32,6 +33,7 @@ pub struct Servers {
     /// Which passes run at a time.
     pub lanes: Lanes,
     budget: Budget,
+    clock: Clock,
     gates: Mutex<BTreeMap<(Address, bool), Arc<Gate>>>,
     named: Mutex<BTreeMap<(String, ObjectName), Named>>,
     /// What servers said last who they are.
@@ -62,11 +64,12 @@ pub struct Gate {
 
 impl Servers {
     /// None is in use yet.
-    pub fn new(budget: Budget) -> Self {
+    pub fn new(budget: Budget, clock: Clock) -> Self {
         Self {
             backoffs: Backoffs::new(LONGEST),
             lanes: Lanes::new(budget),
             budget,
+            clock,
             gates: Mutex::default(),
             named: Mutex::default(),
             identities: Mutex::default(),
@@ -109,7 +112,11 @@ impl Servers {
     pub fn identify(&self, address: &Address, catalog: &Catalog) -> bool {
         let Some(found) = &catalog.server.system_identifier else { return false };
         let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
-        identities.insert(address.clone(), found.clone()).as_ref() != Some(found)
+        let is_news = identities.insert(address.clone(), found.clone()).as_ref() != Some(found);
+        if is_news {
+            self.clock.tick();
+        }
+        is_news
     }
 
     /// Who the server at this address said it is.
@@ -142,6 +149,7 @@ impl Servers {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         named.retain(|(host, secret), _| is_used(host, secret));
         named.insert((host.to_owned(), secret.clone()), (version, server));
+        self.clock.tick();
     }
 }
 

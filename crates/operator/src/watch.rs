@@ -25,6 +25,7 @@ use crate::caches::{Caches, NamespaceMeta, SecretMeta};
 use crate::conditions::{ConditionType, find};
 use crate::context::Context;
 use crate::index::{Index, Name, Seen};
+use crate::pass::gather::Clock;
 use crate::passes::{Passes, Urgency};
 use crate::patch;
 use crate::resource::{DatabaseKey, ObjectName, Resource, ServerKey};
@@ -57,7 +58,7 @@ pub struct Watches {
 }
 
 /// Starts all watches.
-pub fn start(client: &Client, settings: &Settings) -> (Caches, Watches) {
+pub fn start(client: &Client, settings: &Settings, clock: &Clock) -> (Caches, Watches) {
     let (sender, touched) = unbounded_channel();
     let mut tasks = JoinSet::new();
     let scopes: Vec<_> = match settings.watch.is_empty() {
@@ -76,12 +77,12 @@ pub fn start(client: &Client, settings: &Settings) -> (Caches, Watches) {
             client,
             scope,
             &mut tasks,
-            &sender,
+            (&sender, clock),
             Resource::Database,
         ));
-        caches.users.push(kind::<PostgresUser>(client, scope, &mut tasks, &sender, Resource::User));
+        caches.users.push(kind::<PostgresUser>(client, scope, &mut tasks, (&sender, clock), Resource::User));
         caches.secrets.push(secrets(client, scope, &mut tasks, sender.clone()));
-        caches.namespaces.push(namespaces(client, scope, &mut tasks, sender.clone()));
+        caches.namespaces.push(namespaces(client, scope, &mut tasks, (&sender, clock)));
     }
     (caches, Watches { _tasks: tasks, sender, touched })
 }
@@ -105,7 +106,7 @@ fn kind<K: Provision>(
     client: &Client,
     scope: Option<&String>,
     tasks: &mut JoinSet<()>,
-    sender: &UnboundedSender<Touched>,
+    (sender, clock): (&UnboundedSender<Touched>, &Clock),
     wrap: fn(Arc<K>) -> Resource,
 ) -> Store<K> {
     let (store, writer) = kube::runtime::reflector::store();
@@ -114,9 +115,12 @@ fn kind<K: Provision>(
         let meta = object.meta_mut();
         (meta.annotations, meta.labels, meta.managed_fields) = (None, None, None);
     });
-    let sender = sender.clone();
+    let (sender, clock) = (sender.clone(), clock.clone());
     let stream = reflector(writer, events).default_backoff();
-    let take = move |object| _ = sender.send(Touched::Resource(wrap(Arc::new(object))));
+    let take = move |object| {
+        clock.tick();
+        _ = sender.send(Touched::Resource(wrap(Arc::new(object))));
+    };
     tasks.spawn(pump(stream, store.clone(), take));
     store
 }
@@ -145,7 +149,7 @@ fn namespaces(
     client: &Client,
     scope: Option<&String>,
     tasks: &mut JoinSet<()>,
-    sender: UnboundedSender<Touched>,
+    (sender, clock): (&UnboundedSender<Touched>, &Clock),
 ) -> Store<NamespaceMeta> {
     let (store, writer): (_, Writer<NamespaceMeta>) = kube::runtime::reflector::store();
     let all = config();
@@ -156,7 +160,11 @@ fn namespaces(
         namespace.annotations_mut().retain(|key, _| ours.contains(&key.as_str()));
         namespace.metadata.managed_fields = None;
     });
-    let take = move |namespace: NamespaceMeta| _ = sender.send(Touched::Namespace(namespace.name_any()));
+    let (sender, clock) = (sender.clone(), clock.clone());
+    let take = move |namespace: NamespaceMeta| {
+        clock.tick();
+        _ = sender.send(Touched::Namespace(namespace.name_any()));
+    };
     tasks.spawn(pump(reflector(writer, events).default_backoff(), store.clone(), take));
     store
 }

@@ -1,20 +1,112 @@
 //! Which resources a pass is about. No I/O.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::admit::Admission;
 use super::resolve;
 use crate::api::shared::Status;
 use crate::conditions::{Class, ConditionType, Reason, find};
 use crate::context::Context;
-use crate::resource::{DatabaseKey, Resource};
+use crate::resource::{DatabaseKey, Resource, ServerKey};
+use crate::servers::Address;
 
-/// Every resource that carries our finalizer, eldest first: one without could be provisioned and never cleaned up.
-/// Whatever its age, what is provisioned comes before what is not, so that nobody is evicted by a change of another's
-/// spec, and what was refused comes last, so that it keeps nobody from what it cannot have. With the newest status
-/// that is known.
-pub fn all(context: &Context) -> Vec<Resource> {
-    let resources = context.caches.resources().into_iter().filter(Resource::has_finalizer);
-    let mut resources: Vec<_> = resources.map(|resource| context.memory.refresh(resource)).collect();
-    resources.sort_by_cached_key(|resource| (standing(context, resource), resource.seniority()));
-    resources
+/// All resources, put in order once for as long as nothing changes: there may be thousands, and most passes find that
+/// nothing has.
+pub struct Census {
+    age: Age,
+    /// Every resource that carries our finalizer, eldest first: one without could be provisioned and never cleaned up.
+    /// Whatever its age, what is provisioned comes before what is not, so that nobody is evicted by a change of
+    /// another's spec, and what was refused comes last, so that it keeps nobody from what it cannot have. With the
+    /// newest status that is known.
+    pub all: Vec<Resource>,
+    served: BTreeMap<DatabaseKey, Vec<Resource>>,
+    databases: BTreeMap<DatabaseKey, Vec<Resource>>,
+    sharers: BTreeMap<(String, String), Vec<String>>,
+    admissions: Mutex<BTreeMap<Way, Arc<Admission>>>,
+}
+
+/// Counts what a census depends on: resources, their statuses, namespaces, and what is known of servers. Whoever
+/// changes one of these lets it go on, afterwards.
+#[derive(Clone, Default)]
+pub struct Clock(Arc<AtomicU64>);
+
+type Age = u64;
+/// How a server is reached, and where it is if that is known.
+type Way = (ServerKey, Option<Address>);
+
+/// The census, kept until the clock goes on.
+#[derive(Default)]
+pub struct Kept(Mutex<Option<Arc<Census>>>);
+
+impl Clock {
+    /// Something has changed.
+    pub fn tick(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> Age {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The resources as they are now.
+pub fn census(context: &Context) -> Arc<Census> {
+    let mut kept = context.census.0.lock().unwrap_or_else(PoisonError::into_inner);
+    // Before anything is looked at: what changes meanwhile is looked at again.
+    let now = context.clock.now();
+    if let Some(census) = kept.as_ref().filter(|census| census.age == now) {
+        return census.clone();
+    }
+    let census = Arc::new(Census::take(context, now));
+    *kept = Some(census.clone());
+    census
+}
+
+impl Census {
+    fn take(context: &Context, age: Age) -> Self {
+        let cached = context.caches.resources();
+        let mut sharers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut databases: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for resource in &cached {
+            let role = (resource.namespace().to_owned(), resource.role().to_owned());
+            sharers.entry(role).or_default().push(resource.uid().to_owned());
+            if matches!(resource, Resource::Database(_)) {
+                databases.entry(resource.key()).or_default().push(resource.clone());
+            }
+        }
+        let resources = cached.into_iter().filter(Resource::has_finalizer);
+        let mut all: Vec<_> = resources.map(|resource| context.memory.refresh(resource)).collect();
+        all.sort_by_cached_key(|resource| (standing(context, resource), resource.seniority()));
+        let mut served: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for resource in &all {
+            served.entry(resource.key()).or_default().push(resource.clone());
+        }
+        Self { age, all, served, databases, sharers, admissions: Mutex::default() }
+    }
+
+    /// The resources of this database that carry our finalizer.
+    pub fn of(&self, key: &DatabaseKey) -> Vec<Resource> {
+        self.served.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Every `PostgresDatabase` of this database, as the cache has it.
+    pub fn databases(&self, key: &DatabaseKey) -> &[Resource] {
+        self.databases.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The uids of all resources of its namespace that name its role.
+    pub fn sharers(&self, resource: &Resource) -> &[String] {
+        let role = (resource.namespace().to_owned(), resource.role().to_owned());
+        self.sharers.get(&role).map_or(&[], Vec::as_slice)
+    }
+
+    /// The verdict on every resource of a server, as it is reached in this way.
+    pub fn admission(&self, server: Way, judge: impl FnOnce() -> Admission) -> Arc<Admission> {
+        let mut admissions = self.admissions.lock().unwrap_or_else(PoisonError::into_inner);
+        admissions.entry(server).or_insert_with(|| Arc::new(judge())).clone()
+    }
 }
 
 /// How good a claim is, the best first.
@@ -50,9 +142,4 @@ pub fn tells_of_refusal(status: &Status) -> bool {
 fn is_provisioned(context: &Context, resource: &Resource) -> bool {
     let address = resolve::address(context, resource);
     address.is_some_and(|address| resource.is_provisioned_at(&address.to_string(), &resource.server_key()))
-}
-
-/// The resources of this database among all.
-pub fn of(all: &[Resource], key: &DatabaseKey) -> Vec<Resource> {
-    all.iter().filter(|resource| resource.key() == *key).cloned().collect()
 }

@@ -64,14 +64,13 @@ pub async fn run(context: Arc<Context>, key: DatabaseKey, pressure: Pressure) ->
 }
 
 async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Result<Next, Error> {
-    let all = gather::all(context);
-    let resources = gather::of(&all, key);
+    let resources = gather::census(context).of(key);
     if resources.is_empty() {
         context.memory.forget(key);
         context.pauses.clear(key);
         return Ok(Next::Never);
     }
-    let admission = admitted(context, &all, &resources[0]);
+    let admission = admitted(context, &resources[0]);
     let resources = refuse(context, &admission.refused, resources).await?;
     if resources.is_empty() {
         return Ok(Next::Resync);
@@ -86,7 +85,7 @@ async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Resu
     // Now that its credentials were read it is known where it is, and who else is there.
     let admission = match key.server {
         ServerKey::Configured => admission,
-        ServerKey::Named { .. } => admitted(context, &all, &resources[0]),
+        ServerKey::Named { .. } => admitted(context, &resources[0]),
     };
     let mut refused = resolve::lent(context, &key.server, &server, &resources);
     refused.extend(admission.refused.clone());
@@ -107,7 +106,7 @@ async fn connected(
     (key, pressure): (&DatabaseKey, &Pressure),
     server: &Server,
     resources: Vec<Resource>,
-    admission: Admission,
+    admission: Arc<Admission>,
 ) -> Result<Next, Error> {
     let address = Address::of(server);
     let gate = context.servers.gate(&address, &key.server);
@@ -207,13 +206,19 @@ async fn know_own(context: &Context) {
 }
 
 /// The verdict on every resource of the server that this resource is on.
-fn admitted(context: &Context, all: &[Resource], resource: &Resource) -> Admission {
-    let address = resolve::address(context, resource);
+fn admitted(context: &Context, resource: &Resource) -> Arc<Admission> {
+    let census = gather::census(context);
+    let (key, address) = (resource.server_key(), resolve::address(context, resource));
+    census.admission((key.clone(), address.clone()), || judge(context, &census.all, (&key, address)))
+}
+
+fn judge(context: &Context, all: &[Resource], (key, address): (&ServerKey, Option<Address>)) -> Admission {
     let is_alias = address.as_ref().is_some_and(|address| resolve::is_own(context, address));
     let is_here = |other: &&Resource| {
-        other.server_key() == resource.server_key()
+        let others = other.server_key();
+        others == *key
             || (address.is_some() && resolve::address(context, other) == address)
-            || (is_alias && other.server_key() == ServerKey::Configured)
+            || (is_alias && others == ServerKey::Configured)
     };
     let world = admit::World {
         trusted: &context.namespace,
@@ -268,11 +273,8 @@ async fn server(context: &Context, key: &ServerKey, resources: &[Resource]) -> R
 
 /// What the resources look like now, for telling drift from change, and who shares their roles.
 fn settled(context: &Context, resources: &[Resource]) -> Settled {
-    let all = context.caches.resources();
-    let is_sharer = |other: &&Resource| {
-        resources.iter().any(|one| one.namespace() == other.namespace() && one.role() == other.role())
-    };
-    let sharers = all.iter().filter(is_sharer).map(|one| (one.uid().to_owned(), None));
+    let census = gather::census(context);
+    let sharers = resources.iter().flat_map(|one| census.sharers(one)).map(|uid| (uid.clone(), None));
     let own = resources.iter().map(|one| (one.uid().to_owned(), one.generation()));
     let generations = sharers.chain(own).collect();
     let secrets = resources.iter().filter_map(|one| {

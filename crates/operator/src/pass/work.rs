@@ -15,7 +15,7 @@ use super::outcome::Outcome;
 use super::resolve;
 use super::secrets::{self, Relation};
 use super::verify::{self, Expected, Verifier};
-use super::{Error, settled};
+use super::{Error, gather, settled};
 use crate::caches::NamespaceState;
 use crate::conditions::{ConditionType, Finding, Reason, find};
 use crate::context::Context;
@@ -262,11 +262,9 @@ impl Work<'_> {
                 taking_part.push(resource.clone());
             }
         }
-        let cached = self.context.caches.resources();
-        let mut databases = cached
-            .iter()
-            .chain(resources)
-            .filter(|one| matches!(one, Resource::Database(_)) && one.key() == *self.key);
+        let census = gather::census(self.context);
+        let known = census.databases(self.key).iter();
+        let mut databases = known.chain(resources.iter().filter(|one| matches!(one, Resource::Database(_))));
         let has_resource = databases.clone().next().is_some();
         let is_known = databases.any(|one| self.has_database(one));
         let database = taking_part.iter().find(|one| matches!(one, Resource::Database(_)));
