@@ -1,4 +1,4 @@
-//! Charts, rendered and checked by the real Helm.
+//! Charts, rendered, checked and installed by the real Helm.
 
 use std::{
     io::Write as _,
@@ -19,14 +19,59 @@ use crate::{
 pub fn template(chart: &Path, release: &str, namespace: &str, values: &str) -> Result<String, String> {
     let mut helm = Command::new(program());
     helm.args(["template", release]).arg(chart).args(["--namespace", namespace]);
-    run(helm, values)
+    run(with_values(helm), values)
 }
 
 /// What `helm lint` says; a warning is an error.
 pub fn lint(chart: &Path, values: &str) -> Result<String, String> {
     let mut helm = Command::new(program());
     helm.args(["lint", "--strict"]).arg(chart);
-    run(helm, values)
+    run(with_values(helm), values)
+}
+
+fn with_values(mut helm: Command) -> Command {
+    helm.args(["--values", "-", "--kube-version", kubernetes::version()]);
+    helm
+}
+
+/// Installs a release into the cluster of this kubeconfig, the chart's `crds` directory first, and returns what Helm says;
+/// what is made is not waited for.
+pub fn install(kubeconfig: &Path, chart: &Path, release: &str, values: &str) -> Result<String, String> {
+    release_command(kubeconfig, &["install", release], Some(chart), Some(values))
+}
+
+/// Upgrades a release to this chart; without `values` it keeps those that it was given before.
+pub fn upgrade(
+    kubeconfig: &Path,
+    chart: &Path,
+    release: &str,
+    values: Option<&str>,
+) -> Result<String, String> {
+    release_command(kubeconfig, &["upgrade", release], Some(chart), values)
+}
+
+/// Takes a release back to what it was at this revision.
+pub fn rollback(kubeconfig: &Path, release: &str, revision: u32) -> Result<String, String> {
+    release_command(kubeconfig, &["rollback", release, &revision.to_string()], None, None)
+}
+
+/// What a release consists of as it is now.
+pub fn manifest(kubeconfig: &Path, release: &str) -> Result<String, String> {
+    release_command(kubeconfig, &["get", "manifest", release], None, None)
+}
+
+fn release_command(
+    kubeconfig: &Path,
+    words: &[&str],
+    chart: Option<&Path>,
+    values: Option<&str>,
+) -> Result<String, String> {
+    let mut helm = Command::new(program());
+    helm.args(words).args(chart).arg("--kubeconfig").arg(kubeconfig);
+    if values.is_some() {
+        helm.args(["--values", "-"]);
+    }
+    run(helm, values.unwrap_or_default())
 }
 
 /// Helm from `PATH`, else built once.
@@ -49,7 +94,6 @@ pub fn program() -> PathBuf {
 }
 
 fn run(mut helm: Command, values: &str) -> Result<String, String> {
-    helm.args(["--values", "-", "--kube-version", kubernetes::version()]);
     helm.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = helm.spawn().unwrap_or_else(|error| panic!("cannot run helm: {error}"));
     let mut input = child.stdin.take().expect("standard input is a pipe");

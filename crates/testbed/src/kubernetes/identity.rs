@@ -66,8 +66,20 @@ impl Cluster {
             });
         }
 
-        let account = the_account(&documents, namespace);
-        let granted = granted(&client, &documents, &account, namespace).await;
+        self.identity_of(&documents, namespace).await
+    }
+
+    /// Who may do what the roles and bindings among the documents of an installed release allow.
+    ///
+    /// Panics when there is not exactly one service account.
+    pub async fn installed_identity(&self, manifest: &str, namespace: &str) -> Identity {
+        self.identity_of(&documents(manifest), namespace).await
+    }
+
+    async fn identity_of(&self, documents: &[DynamicObject], namespace: &str) -> Identity {
+        let client = self.client();
+        let account = the_account(documents, namespace);
+        let granted = granted(&client, documents, &account, namespace).await;
         let Account { namespace, name } = &account;
         let service_account = format!("system:serviceaccount:{namespace}:{name}");
         wait_until_granted(&client, &service_account, &granted).await;
