@@ -103,6 +103,7 @@ fn an_old_values_file_gives_the_old_objects() {
             "SUPERUSER_SECRETS_ACROSS_NAMESPACES=consent",
             "DATABASES_ACROSS_NAMESPACES=consent",
             "NAMED_SERVERS=any",
+            "MANAGE_CRDS=true",
             "HTTP_PORT=8080",
             "LOG_LEVEL=info",
             "LOG_FORMAT=text",
@@ -149,6 +150,7 @@ fn every_value_arrives_where_it_belongs() {
             "SUPERUSER_SECRETS_ACROSS_NAMESPACES=none",
             "DATABASES_ACROSS_NAMESPACES=any",
             "NAMED_SERVERS=none",
+            "MANAGE_CRDS=false",
             "HTTP_PORT=8080",
             "LOG_LEVEL=debug",
             "LOG_FORMAT=json",
@@ -241,6 +243,21 @@ fn with_listed_namespaces_no_right_goes_beyond_them() {
             json!({ "kind": "ServiceAccount", "name": "provisioner-account", "namespace": "databases" });
         assert_eq!((&binding["subjects"], &binding["roleRef"]["kind"]), (&json!([subject]), &json!("Role")));
     }
+}
+
+#[test]
+fn definitions_are_written_only_where_that_is_wanted_and_only_ours() {
+    let rules = |values: &str| {
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&helm(values).unwrap()).unwrap();
+        let rules = object(&objects, "ClusterRole")["rules"].as_array().unwrap().clone();
+        let rules = rules.into_iter().filter(|rule| rule["apiGroups"] == json!(["apiextensions.k8s.io"]));
+        rules.map(|rule| json!([rule["verbs"], rule["resourceNames"]])).collect::<Vec<_>>()
+    };
+    let names = ["postgresdatabases", "postgresusers"]
+        .map(|name| format!("{name}.pgprovisioner.drewsonne.github.io"));
+    let look = json!([["get", "list", "watch"], names]);
+    assert_eq!(rules("crds: { manage: false }"), [look]);
+    assert_eq!(rules(""), [json!([["get", "list", "watch", "patch"], names]), json!([["create"], null])]);
 }
 
 #[test]

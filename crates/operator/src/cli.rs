@@ -13,7 +13,7 @@ use plan::Ident;
 use thiserror::Error;
 
 use crate::lanes::Budget;
-use crate::settings::{Boundaries, Boundary, NamedServers, Settings};
+use crate::settings::{Boundaries, Boundary, Definitions, NamedServers, Settings};
 
 /// Provisions PostgreSQL databases, users and Secrets for `PostgresDatabase` and `PostgresUser` resources.
 ///
@@ -147,6 +147,10 @@ pub struct RunArgs {
     #[arg(long, global = true, env = "CATALOG_LIMIT_MIB", value_name = "MIB", default_value_t = 4,
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     catalog_limit_mib: u32,
+    /// Whether to install the two CRDs and upgrade them to this version, instead of waiting until somebody does
+    #[arg(long, global = true, env = "MANAGE_CRDS", value_name = "BOOL", default_value_t = false,
+          action = clap::ArgAction::Set)]
+    manage_crds: bool,
     /// Port of /healthz and /readyz
     #[arg(long, global = true, env = "HTTP_PORT", value_name = "PORT", default_value_t = 8080)]
     http_port: u16,
@@ -307,6 +311,7 @@ impl RunArgs {
             installation,
             budget,
             catalog_limit: self.catalog_limit_mib << 20,
+            definitions: if self.manage_crds { Definitions::Apply } else { Definitions::Compare },
             listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.http_port))),
             ..Settings::new(server)
         })

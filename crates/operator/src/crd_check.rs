@@ -1,49 +1,130 @@
-//! Waits until the API server knows both kinds as this program does: a field that it does not know is pruned
-//! silently, and what is left would be provisioned.
+//! Waits until the API server knows both kinds as this program does, and notices when it no longer does: a field that it
+//! does not know is pruned silently, and what is left would be provisioned. Kubernetes.
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
+use kube::api::PartialObjectMeta;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 
 use crate::api::{VERSION, crds};
+use crate::crd_apply::{Absent, bring_up};
+use crate::settings::Definitions;
 
 const PAUSE: Duration = Duration::from_secs(2);
+/// What was just made is served a moment later.
+const MOMENT: Duration = Duration::from_millis(100);
 
-/// Returns once both kinds are served as they should be. Says once what is wrong, whenever that changes.
-pub async fn wait(client: &Client) {
+/// How a definition is.
+enum State {
+    Right,
+    /// The API server is about to serve it.
+    Pending,
+    Wrong(String),
+}
+
+/// Returns once both kinds are served as they should be, and brings them there if that is the operator's to do. Says
+/// once what is wrong, whenever that changes.
+pub async fn wait(client: &Client, definitions: Definitions, absent: Absent) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let mut said = String::new();
     loop {
-        let mut problems = Vec::new();
+        let (mut problems, mut is_pending) = (Vec::new(), false);
         for wanted in crds() {
-            problems.extend(check(&api, &wanted).await);
+            match settle(&api, &wanted, definitions, absent).await {
+                State::Right => (),
+                State::Pending => is_pending = true,
+                State::Wrong(problem) => problems.push(problem),
+            }
         }
-        if problems.is_empty() {
+        if problems.is_empty() && !is_pending {
             return;
         }
         let problem = problems.join("; ");
-        if problem != said {
-            tracing::warn!("waiting for the CRDs of this version (kubectl apply -f crds/): {problem}");
+        if problem != said && !problem.is_empty() {
+            let way = match definitions {
+                Definitions::Apply => "",
+                Definitions::Compare => {
+                    " (postgres-provisioner crds | kubectl apply --server-side --force-conflicts -f -)"
+                }
+            };
+            tracing::warn!("waiting for the CRDs of this version{way}: {problem}");
             said = problem;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(if problems.is_empty() { MOMENT } else { PAUSE }).await;
     }
 }
 
-async fn check(api: &Api<CustomResourceDefinition>, wanted: &CustomResourceDefinition) -> Option<String> {
-    let name = wanted.name_any();
-    match api.get_opt(&name).await {
-        Err(error) => Some(format!("{name} cannot be read: {error}")),
-        Ok(None) => Some(format!("{name} is not installed")),
-        Ok(Some(found)) => difference(&found, wanted),
+/// Returns once a definition is no longer as it should be, with what is wrong. An API server that does not answer is no
+/// reason.
+pub async fn lost(client: &Client) -> String {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let watches = crds().into_iter().map(|wanted| {
+        let metadata: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client.clone());
+        let changes = watcher::watch_object(metadata, &wanted.name_any()).default_backoff();
+        changes.map(move |_| wanted.clone()).boxed()
+    });
+    let mut changes = futures::stream::select_all(watches);
+    while let Some(wanted) = changes.next().await {
+        let problem = loop {
+            match api.get_opt(&wanted.name_any()).await {
+                Ok(found) => break compare(found.as_ref(), &wanted),
+                Err(error) => tracing::debug!(%error, "a CRD cannot be read"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        if let Some(problem) = problem {
+            return problem;
+        }
     }
+    "the watch of the CRDs ended".to_owned()
+}
+
+async fn settle(
+    api: &Api<CustomResourceDefinition>,
+    wanted: &CustomResourceDefinition,
+    definitions: Definitions,
+    absent: Absent,
+) -> State {
+    let name = wanted.name_any();
+    let mut found = match api.get_opt(&name).await {
+        Ok(found) => found,
+        Err(error) => return State::Wrong(format!("{name} cannot be read: {error}")),
+    };
+    if definitions == Definitions::Apply {
+        found = match bring_up(api, found, wanted, absent).await {
+            Ok(found) => found,
+            Err(error) => return State::Wrong(format!("{name} cannot be applied: {error}")),
+        };
+    }
+    match compare(found.as_ref(), wanted) {
+        Some(problem) => State::Wrong(problem),
+        None if found.as_ref().is_some_and(is_established) => State::Right,
+        None => State::Pending,
+    }
+}
+
+fn compare(found: Option<&CustomResourceDefinition>, wanted: &CustomResourceDefinition) -> Option<String> {
+    match found {
+        None => Some(format!("{} is not installed", wanted.name_any())),
+        Some(found) => difference(found, wanted),
+    }
+}
+
+fn is_established(crd: &CustomResourceDefinition) -> bool {
+    let conditions = crd.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|one| one.type_ == "Established" && one.status == "True")
 }
 
 /// What the installed definition lacks.
-fn difference(found: &CustomResourceDefinition, wanted: &CustomResourceDefinition) -> Option<String> {
+pub(crate) fn difference(
+    found: &CustomResourceDefinition,
+    wanted: &CustomResourceDefinition,
+) -> Option<String> {
     let name = wanted.name_any();
     let (Some(found), Some(wanted)) = (version(found), version(wanted)) else {
         return Some(format!("{name} does not serve {VERSION}"));

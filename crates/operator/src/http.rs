@@ -29,6 +29,11 @@ impl Readiness {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// From now on it is not.
+    pub fn unset(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
     /// Whether it is.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)

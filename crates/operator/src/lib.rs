@@ -10,6 +10,7 @@ pub mod cli;
 mod client;
 pub mod conditions;
 pub mod context;
+pub mod crd_apply;
 pub mod crd_check;
 pub mod drift;
 pub mod events;

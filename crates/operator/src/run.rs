@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::backoff::Pauses;
 use crate::context::{Context, Memory};
+use crate::crd_apply::Absent;
 use crate::events::Events;
 use crate::pass::gather::{Clock, Kept};
 use crate::passes::{Passes, run_with};
@@ -52,18 +53,45 @@ pub async fn run(
         tasks.spawn(http::serve(http::bind(address).await?, readiness.clone()));
     }
     let mut shutdown = std::pin::pin!(shutdown);
-    let (context, watches) = tokio::select! {
-        started = start(settings, client) => started?,
-        () = &mut shutdown => return Ok(()),
-    };
-    readiness.set();
+    let mut absent = Absent::Create;
+    loop {
+        let (context, watches) = tokio::select! {
+            started = start(settings.clone(), client.clone(), absent) => started?,
+            () = &mut shutdown => return Ok(()),
+        };
+        readiness.set();
+        match live(&context, watches, &mut shutdown).await {
+            Ended::Told => return Ok(()),
+            Ended::Watches => return Err(Error::Watches),
+            Ended::Definitions(problem) => {
+                tracing::warn!("nothing more is done until the CRDs are right again: {problem}");
+                readiness.unset();
+                absent = Absent::Wait;
+            }
+        }
+    }
+}
+
+/// Why it works no more.
+enum Ended {
+    /// It was told to end.
+    Told,
+    /// A watch ended.
+    Watches,
+    /// The API server no longer knows the kinds as the operator does: what it shows of resources may lack something.
+    Definitions(String),
+}
+
+/// Works until there is a reason to end, and lets passes in progress come to theirs.
+async fn live(context: &Arc<Context>, watches: watch::Watches, shutdown: impl Future<Output = ()>) -> Ended {
     let passes = {
         let (resync, context) = (context.settings.resync, context.clone());
         Passes::new(resync, run_with(move |key, pressure| pass::run(context.clone(), key, pressure)))
     };
     let ended = tokio::select! {
-        () = watch::follow(&context, &passes, watches) => Err(Error::Watches),
-        () = &mut shutdown => Ok(()),
+        () = watch::follow(context, &passes, watches) => Ended::Watches,
+        problem = crd_check::lost(&context.client) => Ended::Definitions(problem),
+        () = shutdown => Ended::Told,
     };
     if tokio::time::timeout(GRACE, passes.stop()).await.is_err() {
         tracing::warn!("passes in progress are cut off; their transactions are rolled back");
@@ -72,8 +100,12 @@ pub async fn run(
 }
 
 /// Waits for the CRDs and fills the caches.
-async fn start(settings: Settings, client: Client) -> Result<(Arc<Context>, watch::Watches), Error> {
-    crd_check::wait(&client).await;
+async fn start(
+    settings: Settings,
+    client: Client,
+    absent: Absent,
+) -> Result<(Arc<Context>, watch::Watches), Error> {
+    crd_check::wait(&client, settings.definitions, absent).await;
     let installation = match settings.installation.clone() {
         Some(installation) => installation,
         None => cluster_uid(&client).await?,

@@ -35,6 +35,18 @@ pub struct Settings {
     pub catalog_limit: u32,
     /// Where to answer health checks; `None` for nowhere.
     pub listen: Option<SocketAddr>,
+    /// What is done about CRDs that are missing or older than the operator.
+    pub definitions: Definitions,
+}
+
+/// What is done about CRDs that are missing or older than the operator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Definitions {
+    /// They are installed and upgraded.
+    Apply,
+    /// They are waited for.
+    #[default]
+    Compare,
 }
 
 /// What resources outside the operator's own namespace may reach beyond their own.
@@ -88,6 +100,7 @@ impl Settings {
             budget: Budget::default(),
             catalog_limit: 4 << 20,
             listen: None,
+            definitions: Definitions::default(),
         }
     }
 }

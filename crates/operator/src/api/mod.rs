@@ -38,9 +38,16 @@ pub const ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM: &str =
 // No key of the Secret: other operators write a key `host` there, spelled in their own way.
 pub const ANNOTATION_HOSTS: &str = "pgprovisioner.drewsonne.github.io/hosts";
 
+/// Annotation of both definitions: the version of the operator that they are from, so that nobody replaces newer ones.
+pub const ANNOTATION_VERSION: &str = "pgprovisioner.drewsonne.github.io/version";
+
 /// The definitions of both kinds, as they are installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![database::PostgresDatabase::crd(), user::PostgresUser::crd()];
+    for crd in &mut crds {
+        let version = (ANNOTATION_VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        crd.metadata.annotations.get_or_insert_default().extend([version]);
+    }
     for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             join_description_lines(schema);

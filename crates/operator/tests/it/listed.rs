@@ -10,8 +10,8 @@ use crate::world::{World, new_identity_with};
 async fn rights_in_the_listed_namespaces_are_enough_and_none_is_unused() {
     let mut world = World::without_operator(17).await;
     let listed = serde_json::json!([world.namespace, world.tenant]);
-    let values =
-        format!("fullnameOverride: {}\nwatchNamespaces: {listed}\n", unique("listed").replace('_', "-"));
+    let name = unique("listed").replace('_', "-");
+    let values = format!("fullnameOverride: {name}\nwatchNamespaces: {listed}\ncrds: {{ manage: false }}\n");
     world.identity = new_identity_with(world.cluster, &values).await;
     world.start_operator();
     live(&world).await;

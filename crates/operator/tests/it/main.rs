@@ -7,6 +7,7 @@ mod attacker;
 mod attacks;
 mod boundary;
 mod changes;
+mod definitions;
 mod drift;
 mod encryption;
 mod example;

@@ -7,7 +7,6 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use kube::Api;
 use kube::api::PostParams;
-use operator::api::crds;
 use operator::api::user::PostgresUser;
 use serde_json::json;
 use testbed::postgres::{SUPERUSER, fetch_text, run};
@@ -15,11 +14,12 @@ use testbed::{Cluster, Postgres, eventually, kubernetes, unique};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::definitions;
 use crate::resources::{database, user};
 use crate::world::{self, PATIENCE, World};
 
 /// A running operator; dropping it kills it.
-struct Program {
+pub(crate) struct Program {
     process: Child,
     port: u16,
     log: PathBuf,
@@ -29,6 +29,11 @@ struct Program {
 impl Program {
     /// Starts it with the world's identity on this server.
     fn start(world: &World, postgres: &Postgres) -> Self {
+        Self::start_with(world, postgres, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(world: &World, postgres: &Postgres, variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (kubeconfig, log) = (directory.path().join("kubeconfig"), directory.path().join("log"));
         fs::write(&kubeconfig, serde_json::to_string(&world.identity.kubeconfig).unwrap()).unwrap();
@@ -42,22 +47,23 @@ impl Program {
             .env("POD_NAMESPACE", &world.namespace)
             .env("WATCH_NAMESPACES", format!("{},{}", world.namespace, world.tenant))
             .env("HTTP_PORT", port.to_string())
+            .envs(variables.iter().copied())
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
         Self { process, port, log, _directory: directory }
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
     /// The lines that hold this text.
-    fn lines(&self, text: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, text: &str) -> Vec<String> {
         self.log().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
 
-    async fn wait_for_line(&self, text: &str) {
+    pub(crate) async fn wait_for_line(&self, text: &str) {
         eventually(&format!("the line {text:?}"), PATIENCE, async || match self.lines(text).is_empty() {
             true => Err(self.log()),
             false => Ok(()),
@@ -76,7 +82,7 @@ impl Program {
         status.ok_or_else(|| std::io::Error::other(answer))
     }
 
-    async fn wait_for_status(&self, path: &str, status: u16) {
+    pub(crate) async fn wait_for_status(&self, path: &str, status: u16) {
         eventually(&format!("{path} to be {status}"), PATIENCE, async || {
             let found = self.get(path).await.map_err(|error| error.to_string())?;
             if found == status { Ok(()) } else { Err(format!("{found}: {}", self.log())) }
@@ -85,7 +91,7 @@ impl Program {
     }
 
     /// Asks it to end, as the kubelet does.
-    async fn terminate(&mut self) -> ExitStatus {
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
         assert!(Command::new("kill").arg(self.process.id().to_string()).status().unwrap().success());
         eventually("the program to end", PATIENCE, async || self.process.try_wait().unwrap()).await
     }
@@ -151,6 +157,7 @@ fn help_names_every_flag_with_its_variable() {
         "WATCH_NAMESPACES",
         "POD_NAMESPACE",
         "INSTALLATION_ID",
+        "MANAGE_CRDS",
         "HTTP_PORT",
         "LOG_LEVEL",
         "LOG_FORMAT",
@@ -230,17 +237,6 @@ async fn it_does_not_wait_for_a_server_that_does_not_answer() {
     postgres.resume();
 }
 
-/// The definitions as an older operator had them: without `spec.prune`.
-fn older_crds() -> String {
-    let older = crds().into_iter().map(|crd| {
-        let mut crd = serde_json::to_value(crd).unwrap();
-        let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-        spec["properties"].as_object_mut().unwrap().remove("prune").unwrap();
-        crd.to_string()
-    });
-    older.collect::<Vec<_>>().join("\n---\n")
-}
-
 #[tokio::test]
 async fn it_waits_for_definitions_that_are_missing_or_older_and_touches_nothing() {
     // A cluster of its own: definitions are everybody's. What started it ends it.
@@ -252,7 +248,7 @@ async fn it_waits_for_definitions_that_are_missing_or_older_and_touches_nothing(
     program.wait_for_status("/healthz", 200).await;
     program.wait_for_status("/readyz", 503).await;
 
-    kubernetes::apply(&world.admin, &older_crds(), "default").await.unwrap();
+    kubernetes::apply(&world.admin, &definitions::older(), "default").await.unwrap();
     program.wait_for_line("it lacks spec.prune").await;
     let (app, reader) = (unique("app"), unique("reader"));
     world.apply(&database(&world.namespace, &app, &format!("{app}_owner"), "")).await;
@@ -268,5 +264,13 @@ async fn it_waits_for_definitions_that_are_missing_or_older_and_touches_nothing(
     program.wait_for_status("/readyz", 200).await;
     world.ready("pguser", &reader).await;
     assert_eq!(program.lines("waiting for the CRDs").len(), 2, "{}", program.log());
+
+    // Nor does it go on when they become so later.
+    kubernetes::apply(&world.admin, &definitions::older(), "default").await.unwrap();
+    program.wait_for_status("/readyz", 503).await;
+    assert_eq!(program.lines("nothing more is done until the CRDs are right").len(), 1, "{}", program.log());
+    kubernetes::apply(&world.admin, &operator::crds_yaml().unwrap(), "default").await.unwrap();
+    program.wait_for_status("/readyz", 200).await;
+    world.remove("pguser", &reader).await;
     assert!(program.terminate().await.success());
 }

@@ -13,7 +13,9 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, Pat
 use kube::{Api, Client};
 use operator::api::database::PostgresDatabase;
 use operator::api::user::PostgresUser;
-use operator::settings::Settings;
+use operator::crd_apply::Absent;
+use operator::crd_check;
+use operator::settings::{Definitions, Settings};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use testbed::kubernetes::{self, AuditEntry, Identity};
@@ -21,6 +23,7 @@ use testbed::{Cluster, Postgres, eventually, helm};
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::definitions;
 use crate::server_log;
 use crate::witness;
 
@@ -436,13 +439,17 @@ pub(crate) fn server(postgres: &Postgres) -> Server {
     }
 }
 
-/// Who has the chart's rights in the cluster that all share; with it come the CRDs.
+/// Who has the chart's rights in the cluster that all share; with these it brings the CRDs: one that is missing, and one
+/// that is older.
 async fn identity(cluster: &Cluster) -> Identity {
     static IDENTITY: OnceCell<Identity> = OnceCell::const_new();
     let install = async || {
-        let crds = operator::crds_yaml().expect("CRDs can be written");
-        kubernetes::apply(&cluster.client(), &crds, "default").await.expect("the CRDs are valid");
-        new_identity(cluster).await
+        let older = definitions::older_of("PostgresUser");
+        kubernetes::apply(&cluster.client(), &older, "default").await.expect("the CRD is valid");
+        let identity = new_identity(cluster).await;
+        crd_check::wait(&identity.client(), Definitions::Apply, Absent::Create).await;
+        kubernetes::wait_crds_established(&cluster.client()).await;
+        identity
     };
     IDENTITY.get_or_init(install).await.clone()
 }
