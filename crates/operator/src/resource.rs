@@ -11,6 +11,7 @@ use crate::api::FINALIZER;
 use crate::api::database::PostgresDatabase;
 use crate::api::shared::{Provision, Provisioned, ServerChoice, Status, SuperuserSecret};
 use crate::api::user::PostgresUser;
+use crate::api::version_one::Asked;
 
 /// A resource of either kind.
 #[derive(Clone, Debug)]
@@ -176,6 +177,35 @@ impl Resource {
         self.recorded_at(address, server).is_some_and(|found| {
             found.role.as_deref() == Some(self.role()) && found.database.as_deref() == Some(self.database())
         })
+    }
+
+    /// Whether version 1 provided exactly what it asks for now, as the status tells. Only operators write that.
+    pub fn is_inherited(&self) -> bool {
+        let asked = Asked {
+            role_key: if matches!(self, Self::Database(_)) { "owner" } else { "username" },
+            role: self.role(),
+            database: self.database(),
+            access: match self {
+                Self::Database(_) => None,
+                Self::User(user) => Some(user.spec.access.as_str()),
+            },
+            schemas: self.schemas(),
+        };
+        self.status().is_some_and(|status| status.version_one.tell_of(asked))
+    }
+
+    /// Whether it may keep its Secret where version 1 put it: it has not been taken over yet, or asks for the same place
+    /// and server as then.
+    pub fn inherits_place(&self) -> bool {
+        let is_same = |found: &Provisioned| {
+            found.secret().as_ref() == Some(&self.secret()) && found.server_key() == self.server_key()
+        };
+        self.is_inherited() && self.provisioned().is_none_or(is_same)
+    }
+
+    /// Whether what version 1 provided for it was not taken over yet.
+    pub fn is_untaken(&self) -> bool {
+        self.is_inherited() && self.provisioned().is_none()
     }
 
     /// Whether nobody's word is needed any more to let it go: it has something on a server.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use exec::{Password, PasswordMode};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use plan::{Ident, NewPassword, PasswordState};
@@ -31,6 +32,8 @@ const OWNERS: usize = 100;
 pub struct Contents {
     /// Which version this is.
     pub version: Version,
+    /// When the API server made it.
+    pub created: Option<Timestamp>,
     /// The uids of its owners.
     pub owners: Vec<String>,
     /// The uid of the resource that it is labelled with.
@@ -58,6 +61,7 @@ impl Contents {
         let ObjectMeta { uid, resource_version, owner_references, labels, annotations, .. } = metadata;
         Some(Self {
             version: Version { uid: uid?, resource_version: resource_version? },
+            created: metadata.creation_timestamp.map(|time| time.0),
             owners: owner_references.into_iter().flatten().take(OWNERS).map(|owner| owner.uid).collect(),
             label: labels.and_then(|mut labels| labels.remove(LABEL_RESOURCE_UID)),
             annotation: annotations.and_then(|mut annotations| annotations.remove(ANNOTATION_RESOURCE)),

@@ -141,8 +141,13 @@ fn stored(row: &AskedRow, is_readable: bool) -> Stored<'_> {
 }
 
 fn password(role: &Ident, desired: &Desired, stored: Stored<'_>, passwords: Passwords<'_>) -> PasswordState {
-    let Some(login) = desired.logins.get(role) else { return PasswordState::Unknown };
-    match (stored, &login.password) {
+    let wanted = match desired.logins.get(role) {
+        Some(login) => login.password.as_ref(),
+        // It may be the proof that the role is one's own to drop.
+        None if desired.leaving.contains_key(role) => None,
+        None => return PasswordState::Unknown,
+    };
+    match (stored, wanted) {
         // Nothing to compute: this is the very verifier that would be set.
         (Stored::Verifier(found), Some(wanted)) if wanted.is_stored_as(found) => PasswordState::Matches,
         (Stored::Unreadable, _) if passwords.set.contains(role) => PasswordState::Matches,

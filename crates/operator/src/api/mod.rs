@@ -3,6 +3,7 @@
 pub mod database;
 pub mod shared;
 pub mod user;
+pub mod version_one;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,

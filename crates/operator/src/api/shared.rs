@@ -76,6 +76,10 @@ pub struct Status {
     /// The server that was used last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerStatus>,
+    /// What version 1 has left there.
+    #[serde(flatten, skip_serializing)]
+    #[schemars(skip)]
+    pub version_one: super::version_one::Results,
 }
 
 /// What exists on a server and in the cluster because of a resource.

@@ -97,6 +97,16 @@ pub enum Access {
     ReadWrite,
 }
 
+impl Access {
+    /// The word in the spec.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::ReadWrite => "readwrite",
+        }
+    }
+}
+
 impl Provision for PostgresUser {
     fn database(&self) -> &str {
         &self.spec.db_name

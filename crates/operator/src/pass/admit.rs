@@ -131,12 +131,27 @@ fn check_server(world: &World<'_>, resource: &Resource) -> Result<(), Finding> {
     refuse(Reason::NotAllowed, format!("superuser Secret {secret} may not be used by {own}; {way}"))
 }
 
+/// Who has its Secret in another namespace since version 1 needs nobody's word for it, unless nobody has a word. That the
+/// Secret is there and fits is looked at later, before anything is done.
 fn check_secret(world: &World<'_>, resource: &Resource) -> Result<(), Finding> {
+    let boundary = world.boundaries.secrets;
+    match check_place(resource, world.trusted, boundary, world.secrets_from) {
+        Err(_) if boundary == Boundary::Consent && resource.inherits_place() => Ok(()),
+        checked => checked,
+    }
+}
+
+/// Whether the resource may place a new Secret where it wants it.
+pub fn check_place(
+    resource: &Resource,
+    trusted: &str,
+    boundary: Boundary,
+    secrets_from: &dyn Fn(&str) -> Consent,
+) -> Result<(), Finding> {
     let own = resource.namespace();
     let ObjectName { namespace: target, .. } = resource.secret();
-    let boundary = world.boundaries.secrets;
-    let consents = || (world.secrets_from)(&target).includes(own);
-    if own == world.trusted || target == own || crosses(boundary, consents) {
+    let consents = || secrets_from(&target).includes(own);
+    if own == trusted || target == own || crosses(boundary, consents) {
         return Ok(());
     }
     let annotation = crate::api::ANNOTATION_ALLOW_SECRETS_FROM;
@@ -144,12 +159,15 @@ fn check_secret(world: &World<'_>, resource: &Resource) -> Result<(), Finding> {
     refuse(Reason::NotAllowed, format!("namespace {target} does not take Secrets from {own}; {way}"))
 }
 
-/// A user needs the consent of its database's resource. Without one it is for those who have the server anyway.
+/// A user needs the consent of its database's resource. Without one it is for those who have the server anyway. Who has
+/// its access since version 1 keeps it, and no more than that, as long as the database is not another one.
 fn check_database(world: &World<'_>, resource: &Resource, claims: &Claims<'_>) -> Result<(), Finding> {
     let own = resource.namespace();
     let (Resource::User(_), false) = (resource, own == world.trusted) else { return Ok(()) };
     let boundary = world.boundaries.databases;
+    let is_inherited = boundary == Boundary::Consent && resource.is_inherited();
     match claims.database_of(resource) {
+        Some(found) if is_inherited && found.is_inherited() => Ok(()),
         Some(Resource::Database(database)) => {
             let home = database.metadata.namespace.as_deref().unwrap_or_default();
             let lets_in = || database.spec.allow_users_from.iter().any(|name| name == own || name == "*");
@@ -162,6 +180,7 @@ fn check_database(world: &World<'_>, resource: &Resource, claims: &Claims<'_>) -
         }
         Some(Resource::User(_)) | None if resource.server_key() != ServerKey::Configured => Ok(()),
         Some(Resource::User(_)) | None if boundary == Boundary::Any => Ok(()),
+        None if is_inherited => Ok(()),
         Some(Resource::User(_)) | None => refuse(
             Reason::DatabaseMissing,
             format!(

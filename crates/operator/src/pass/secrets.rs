@@ -14,9 +14,9 @@ use serde_json::json;
 use crate::api::database::PostgresDatabase;
 use crate::api::shared::Provisioned;
 use crate::api::{ANNOTATION_RESOURCE, LABEL_MANAGED_BY, LABEL_RESOURCE_UID, OPERATOR};
-use crate::conditions::{Finding, Notice, Reason};
+use crate::conditions::{ConditionType, Finding, Notice, Reason, find};
 use crate::context::Context;
-use crate::resource::{ObjectName, Resource};
+use crate::resource::{ObjectName, Resource, ServerKey, spelled};
 use crate::vault::{Contents, Freshness, KEYS};
 
 /// What a Secret is to a resource.
@@ -45,11 +45,35 @@ pub fn relation(trusted: &str, name: &ObjectName, contents: &Contents, resource:
     // Consent to take Secrets is none to use what is there: what is in it may be another's, and would prove to the
     // server that the role is the resource's. Elsewhere only what that namespace says is meant for this resource.
     let is_at_home = resource.namespace() == trusted || name.namespace == resource.namespace();
-    let is_meant = (is_of_role && (is_at_home || is_namesakes)) || is_recorded(name, contents, resource);
+    let is_meant = (is_of_role && (is_at_home || is_namesakes))
+        || is_recorded(name, contents, resource)
+        || (!is_at_home && is_inherited(contents, resource));
     match contents.is_plain && is_unmarked && !contents.has_others && is_meant {
         true => Relation::Preset,
         false => Relation::Foreign,
     }
+}
+
+/// Whether this is what version 1 wrote for the resource, in whatever namespace. The status tells, which only operators
+/// write, that it provided this role and this database for this resource, and the Secret holds them and nothing else. It
+/// is younger than the resource, so that nobody asks for what was there before, and older than the first word of this
+/// operator on the resource, so that nobody lies in wait for what comes later. Whether the password in it is the role's
+/// is left to the server.
+fn is_inherited(contents: &Contents, resource: &Resource) -> bool {
+    let text = |key| contents.data.get(key).map(Password::expose);
+    let is_whole = KEYS.iter().all(|key| contents.data.contains_key(key));
+    let is_its = text("username") == Some(resource.role()) && text("database") == Some(resource.database());
+    let is_there = match resource.server_key() {
+        ServerKey::Configured => true,
+        ServerKey::Named { host, .. } => text("host").map(spelled) == Some(host),
+    };
+    let (asked, _) = resource.seniority();
+    let ready = resource.status().and_then(|status| find(&status.conditions, ConditionType::Ready));
+    let first_word = ready.map(|ready| ready.last_transition_time.0);
+    let is_in_time = contents.created.is_some_and(|created| {
+        asked.is_some_and(|asked| asked <= created) && first_word.is_none_or(|said| created <= said)
+    });
+    is_whole && is_its && is_there && is_in_time && resource.is_untaken()
 }
 
 /// Whether this is where the credentials were put before, for the role that the resource had then.
@@ -147,7 +171,7 @@ pub async fn delete(context: &Context, resource: &Resource, name: &ObjectName) -
     let is_ours = match relation(&context.namespace, name, &found, resource) {
         Relation::Ours => true,
         // The old operator's, which is known by what is in it and by our own memory.
-        Relation::Preset => is_recorded(name, &found, resource),
+        Relation::Preset => is_recorded(name, &found, resource) || is_inherited(&found, resource),
         Relation::Foreign => false,
     };
     if is_ours {
@@ -189,3 +213,6 @@ fn owner(resource: &Resource) -> OwnerReference {
         block_owner_deletion: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

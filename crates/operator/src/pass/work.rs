@@ -15,7 +15,7 @@ use super::outcome::Outcome;
 use super::resolve;
 use super::secrets::{self, Relation};
 use super::verify::{self, Expected, Verifier};
-use super::{Error, gather, settled};
+use super::{Error, admit, gather, settled};
 use crate::caches::NamespaceState;
 use crate::conditions::{ConditionType, Finding, Reason, find};
 use crate::context::Context;
@@ -323,15 +323,28 @@ impl Work<'_> {
             return Ok(Some(Finding { reason: Reason::SecretNamespaceMissing, message }));
         }
         let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
-        let Some(found) = found else { return Ok(None) };
+        let Some(found) = found else { return Ok(self.missing_consent(resource)) };
         if self.relation(&secret, &found, resource) == Relation::Foreign {
-            return Ok(Some(secrets::conflict(resource)));
+            let conflict = || secrets::conflict(resource);
+            return Ok(Some(self.missing_consent(resource).unwrap_or_else(conflict)));
         }
         let problem = found.password().filter(|password| !password.expose().is_empty()).map(check_usable);
         Ok(problem.and_then(Result::err).map(|problem| Finding {
             reason: Reason::InvalidPassword,
             message: format!("Secret {secret}: {problem}; set another, or remove the key `password`"),
         }))
+    }
+}
+
+impl Work<'_> {
+    /// The consent that the resource lacks to have more in another namespace than what version 1 left there.
+    fn missing_consent(&self, resource: &Resource) -> Option<Finding> {
+        if resource.provisioned().is_some() {
+            return None;
+        }
+        let Context { namespace, settings, caches, .. } = self.context;
+        let secrets_from = |target: &str| caches.allows_secrets_from(target);
+        admit::check_place(resource, namespace, settings.boundaries.secrets, &secrets_from).err()
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::Plan;
 use super::database::Verdict;
-use super::roles::untouchable;
+use super::roles::{is_proof, untouchable};
 use super::view::View;
-use crate::marker::{Ownership, comment_with};
+use crate::marker::{Foreign, Ownership, comment_with};
 use crate::{
     Action, Catalog, Dependencies, Desired, Disposition, ExposedView, Ident, Leaving, Marker, Oid, Origin,
     Privilege, Privileges, Recipient, Refusal, Relation, RelationKind, Role, Schema, Withheld,
@@ -19,6 +19,10 @@ pub(super) fn judge<'a>(view: &View<'a>, name: &Ident, leaving: &Leaving) -> Opt
     }
     match leaving.claim.judge(role.comment.as_deref()) {
         Ownership::Ours(origin) => Some((oid, role, origin)),
+        // As if it had been adopted before it was let go.
+        Ownership::Foreign(Foreign::Unmarked) if is_proof(role.password) => {
+            Some((oid, role, Origin::Adopted))
+        }
         Ownership::Foreign(foreign) if foreign.yields_to_record() => {
             let recorded = leaving.recorded.as_ref().filter(|it| it.is(oid, &view.catalog.server))?;
             Some((oid, role, recorded.origin))

@@ -54,7 +54,7 @@ fn judge_login(name: &Ident, login: &Login, catalog: &Catalog) -> Result<Origin,
 }
 
 /// Whether the Secret holds the role's password.
-const fn is_proof(password: PasswordState) -> bool {
+pub(super) const fn is_proof(password: PasswordState) -> bool {
     match password {
         PasswordState::Matches | PasswordState::Outdated => true,
         PasswordState::Unknown | PasswordState::Absent | PasswordState::Differs => false,

@@ -557,6 +557,19 @@ fn a_leaving_role_of_somebody_else_is_left_alone() {
 }
 
 #[test]
+fn a_leaving_role_that_nobody_marked_goes_with_its_password_only() {
+    let mut wanted = desired(&[]);
+    wanted.leaving.insert(ident("stranger"), leaving(Disposition::Drop, "stranger"));
+    for (password, goes) in [(PasswordState::Matches, true), (PasswordState::Differs, false)] {
+        let builder = Builder::provisioned(17, &desired(&[])).role("stranger");
+        let builder = builder.with_role("stranger", |role| role.password = password);
+        let found = plan(&wanted, &builder.catalog);
+        let is_dropped = found.actions.iter().any(|action| matches!(action, Action::DropRole { .. }));
+        assert_eq!(is_dropped, goes, "{password:?}: {found:#?}");
+    }
+}
+
+#[test]
 fn a_released_database_and_its_owner_say_that_their_namesake_may_take_them() {
     let before = desired(&[]);
     let builder = Builder::provisioned(17, &before);

@@ -298,3 +298,54 @@ fn a_host_is_a_name_or_an_address() {
         check(&[&plain], &[None]);
     }
 }
+
+/// The resource as version 1 left it.
+fn inherited(found: &Resource) -> Resource {
+    let (handler, role) = match found {
+        Resource::Database(_) => ("create_fn", "owner"),
+        Resource::User(_) => ("user_create_fn", "username"),
+    };
+    let mut result = json!({ "database": found.database(), role: found.role(), "ready": true });
+    if let Resource::User(user) = found {
+        result["access"] = json!(user.spec.access);
+    }
+    found.with_status(serde_json::from_value(json!({ handler: result })).unwrap())
+}
+
+#[test]
+fn what_version_1_provided_in_other_namespaces_stays() {
+    let app = inherited(&with(&database("shop/app", "app", "owner"), "secretNamespace", json!("bank")));
+    let reader = inherited(&user("desk/reader", "reader", "app"));
+    let stray = inherited(&user("desk/stray", "stray", "old"));
+    check(&[&app, &reader, &stray], &[None, None, None]);
+    // Nothing new comes with it.
+    let no = Some(Reason::NotAllowed);
+    let more = that_wants(&reader, "access", json!("readwrite"));
+    check(&[&app, &more], &[None, no]);
+    check(&[&that_wants(&app, "owner", json!("other"))], &[no]);
+    let found = provisioned(&app).provisioned().cloned().unwrap();
+    let mut status = app.status().cloned().unwrap();
+    status.provisioned = Some(found);
+    let served = app.with_status(status);
+    check(&[&served], &[None]);
+    check(&[&that_wants(&served, "secretNamespace", json!("vault"))], &[no]);
+    let mine =
+        with_own_credentials(&with(&database("shop/app", "app", "owner"), "secretNamespace", json!("bank")));
+    check(&[&mine.with_status(served.status().cloned().unwrap())], &[no]);
+}
+
+#[test]
+fn what_version_1_provided_is_not_for_a_database_that_is_another_by_now() {
+    let reader = inherited(&user("desk/reader", "reader", "app"));
+    let new = database("shop/app", "app", "owner");
+    check(&[&new, &reader], &[None, Some(Reason::NotAllowed)]);
+    check(&[&inherited(&new), &reader], &[None, None]);
+}
+
+#[test]
+fn a_boundary_that_is_closed_is_closed_for_what_version_1_provided_too() {
+    let closed = Boundaries { secrets: Boundary::None, databases: Boundary::None, ..Boundaries::default() };
+    let app = inherited(&with(&database("shop/app", "app", "owner"), "secretNamespace", json!("bank")));
+    let stray = inherited(&user("desk/stray", "stray", "old"));
+    check_with(closed, &[&app, &stray], &[Some(Reason::NotAllowed), Some(Reason::DatabaseMissing)]);
+}
