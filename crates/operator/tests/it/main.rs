@@ -30,6 +30,7 @@ mod sharing;
 mod steady;
 mod takeover;
 mod tenants;
+mod upgrade;
 mod version_one;
 mod waiting;
 mod whole_run;
