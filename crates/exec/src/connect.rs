@@ -74,11 +74,17 @@ pub(crate) async fn connect(server: &Server, login: Login<'_>) -> Result<(PgConn
 
 async fn open(server: &Server, options: PgConnectOptions) -> Result<(PgConnection, Line), Error> {
     server.check()?;
-    let address = address(server);
-    match timeout(CONNECT, establish(server, options, &address)).await {
+    let (address, usage) = (address(server), server.learned.usage());
+    usage.attempt();
+    let answer = match timeout(CONNECT, establish(server, options, &address)).await {
         Ok(answer) => answer,
         Err(_) => Err(Error::Timeout { address, seconds: CONNECT.as_secs() }),
+    };
+    match &answer {
+        Ok(_) | Err(Error::Login { .. }) => (),
+        Err(_) => usage.fail(),
     }
+    answer
 }
 
 async fn establish(

@@ -5,18 +5,33 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use crate::Usage;
+
 /// Whether the server lets the admin role open its sessions with `event_triggers=off`: what it does not take is fatal,
-/// so that it is tried once, and again after a change that a session notices. Clones share it.
+/// so that it is tried once, and again after a change that a session notices. And what sessions cost. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Learned(Arc<AtomicBool>);
+pub struct Learned {
+    event_triggers_stay_on: Arc<AtomicBool>,
+    usage: Arc<Usage>,
+}
 
 impl Learned {
+    /// Nothing yet; what sessions cost is added to this.
+    pub fn counted(usage: Arc<Usage>) -> Self {
+        Self { usage, ..Self::default() }
+    }
+
+    /// What sessions cost so far.
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
     pub(crate) fn event_triggers_stay_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.event_triggers_stay_on.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_event_triggers_stay_on(&self, stay: bool) {
-        self.0.store(stay, Ordering::Relaxed);
+        self.event_triggers_stay_on.store(stay, Ordering::Relaxed);
     }
 }
 

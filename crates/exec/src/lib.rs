@@ -49,6 +49,7 @@ mod session;
 mod sessions;
 mod statement;
 mod tls;
+mod usage;
 mod verify;
 
 pub use apply::{Applied, End};
@@ -59,4 +60,5 @@ pub use password::{Password, PasswordError, check_usable, new_password, random_p
 pub use server::{PasswordMode, Server, UnknownPasswordMode};
 pub use sessions::Sessions;
 pub use tls::{Part, SslMode, Tls, UnknownSslMode, Unusable};
+pub use usage::Usage;
 pub use verify::{Stored, Verify};

@@ -17,7 +17,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{Error, Server};
+use crate::{Error, Server, usage::Open};
 
 /// For the handshake and for each statement, besides the documents that some ask for.
 const ALLOWANCE: u64 = 512 << 10;
@@ -30,6 +30,7 @@ pub(crate) struct Line {
     /// Where the driver finds it, as the directory of a socket; nowhere when it is to go by itself.
     pub(crate) directory: Option<String>,
     left: Arc<AtomicU64>,
+    open: Open,
     /// The other end learns when this is gone.
     _alive: oneshot::Sender<()>,
 }
@@ -42,9 +43,10 @@ impl Line {
         let left = Arc::new(AtomicU64::new(ALLOWANCE));
         let (alive, gone) = oneshot::channel();
         if !cfg!(target_os = "linux") || server.host.starts_with('/') {
-            return Ok(Self { directory: None, left, _alive: alive });
+            return Ok(Self { directory: None, left, open: server.learned.usage().begin(), _alive: alive });
         }
         let remote = TcpStream::connect((server.host.as_str(), server.port)).await?;
+        let open = server.learned.usage().begin();
         remote.set_nodelay(true)?;
         let directory = format!("\0postgres-provisioner-{nonce}");
         let door = UnixListener::bind(format!("{directory}/.s.PGSQL.{}", server.port))?;
@@ -56,11 +58,12 @@ impl Line {
                 () = async { drop(gone.await); sleep(GOODBYE).await } => (),
             }
         });
-        Ok(Self { directory: Some(directory), left, _alive: alive })
+        Ok(Self { directory: Some(directory), left, open, _alive: alive })
     }
 
-    /// Lets so many bytes through from now on, and what every statement needs.
+    /// Lets so many bytes through for a statement, and what every one needs.
     pub(crate) fn allow(&self, bytes: u64) {
+        self.open.request();
         self.left.store(ALLOWANCE + bytes, Ordering::Relaxed);
     }
 

@@ -23,5 +23,6 @@ mod sessions;
 mod support;
 mod tls;
 mod traps;
+mod usage;
 mod walk;
 mod wiretap;
