@@ -14,6 +14,7 @@ mod port;
 pub mod postgres;
 mod process;
 mod progress;
+pub mod promtool;
 mod scratch;
 pub mod tls;
 mod unique;
