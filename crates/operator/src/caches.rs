@@ -95,6 +95,11 @@ impl Caches {
         found.filter(|found| found.uid() == resource.uid())
     }
 
+    /// How many resources there are of each kind, databases first.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.databases.iter().map(Store::len).sum(), self.users.iter().map(Store::len).sum())
+    }
+
     /// Whether this namespace is seen.
     pub fn watches(&self, namespace: &str) -> bool {
         self.watched.is_empty() || self.watched.contains(namespace)

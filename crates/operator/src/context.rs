@@ -12,6 +12,7 @@ use crate::api::shared::Status;
 use crate::backoff::Pauses;
 use crate::caches::{Caches, Version};
 use crate::events::Events;
+use crate::metrics::Metrics;
 use crate::pass::gather::{Clock, Kept};
 use crate::resource::{DatabaseKey, ObjectName, Resource};
 use crate::servers::Servers;
@@ -49,6 +50,8 @@ pub struct Context {
     pub census: Kept,
     /// Goes on whenever something does.
     pub clock: Clock,
+    /// What it counts.
+    pub metrics: Metrics,
 }
 
 /// More than any verifier has.

@@ -1,4 +1,4 @@
-//! Answers the kubelet: alive, and ready once the caches are filled.
+//! Answers the kubelet: alive, and ready once the caches are filled. And Prometheus: what was counted.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use thiserror::Error;
 use tokio::net::TcpListener;
+
+use crate::metrics::{Format, Metrics};
 
 /// Whether the operator is ready, for whoever asks.
 #[derive(Clone, Debug, Default)]
@@ -52,14 +55,21 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 /// Answers until it is dropped.
-pub async fn serve(listener: TcpListener, readiness: Readiness) {
+pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics) {
     let router = Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(async move |headers: HeaderMap| tell(&metrics, &headers)))
         .with_state(readiness);
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "health checks are not answered any more");
     }
+}
+
+fn tell(metrics: &Metrics, headers: &HeaderMap) -> ([(axum::http::HeaderName, &'static str); 1], String) {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    ([(CONTENT_TYPE, format.content_type())], metrics.text(format))
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {

@@ -18,6 +18,7 @@ pub mod http;
 pub mod index;
 pub mod lanes;
 pub mod logging;
+pub mod metrics;
 pub mod pass;
 pub mod passes;
 mod patch;

@@ -29,9 +29,18 @@ async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         resync_seconds = settings.resync.as_secs(),
         "postgres-provisioner starts"
     );
-    let client = operator::client().await?;
-    operator::run(settings, client, operator::shutdown_signal()).await?;
-    Ok(ExitCode::SUCCESS)
+    let ended = match operator::client().await {
+        Ok(client) => operator::run(settings, client, operator::shutdown_signal()).await.map_err(Into::into),
+        Err(error) => Err(anyhow::Error::new(error)),
+    };
+    // In the log's form, whatever that is.
+    Ok(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("postgres-provisioner ends: {error:#}");
+            ExitCode::FAILURE
+        }
+    })
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {

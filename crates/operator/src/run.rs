@@ -50,7 +50,8 @@ pub async fn run(
     let readiness = http::Readiness::default();
     let mut tasks = JoinSet::new();
     if let Some(address) = settings.listen {
-        tasks.spawn(http::serve(http::bind(address).await?, readiness.clone()));
+        let metrics = settings.metrics.clone();
+        tasks.spawn(http::serve(http::bind(address).await?, readiness.clone(), metrics));
     }
     let mut shutdown = std::pin::pin!(shutdown);
     let mut absent = Absent::Create;
@@ -59,6 +60,7 @@ pub async fn run(
             started = start(settings.clone(), client.clone(), absent) => started?,
             () = &mut shutdown => return Ok(()),
         };
+        context.metrics.look_at(&context);
         readiness.set();
         match live(&context, watches, &mut shutdown).await {
             Ended::Told => return Ok(()),
@@ -105,6 +107,7 @@ async fn start(
     client: Client,
     absent: Absent,
 ) -> Result<(Arc<Context>, watch::Watches), Error> {
+    let client = settings.metrics.counted(client);
     crd_check::wait(&client, settings.definitions, absent).await;
     let installation = match settings.installation.clone() {
         Some(installation) => installation,
@@ -113,7 +116,8 @@ async fn start(
     let clock = Clock::default();
     let (caches, watches) = watch::start(&client, &settings, &clock);
     caches.ready().await.map_err(|_| Error::Watches)?;
-    tracing::info!("caches are filled");
+    let (databases, users) = caches.counts();
+    tracing::info!(databases, users, "caches are filled");
     let context = Context {
         namespace: settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
         server: settings.server.clone().map(Arc::new),
@@ -127,6 +131,7 @@ async fn start(
         memory: Memory::new(clock.clone()),
         census: Kept::default(),
         clock,
+        metrics: settings.metrics.clone(),
         client,
         settings,
     };

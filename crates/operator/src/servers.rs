@@ -38,6 +38,8 @@ pub struct Servers {
     named: Mutex<BTreeMap<(String, ObjectName), Named>>,
     /// What servers said last who they are.
     identities: Mutex<BTreeMap<Address, String>>,
+    /// Whether they answer, by address and admin role.
+    states: Mutex<BTreeMap<(Address, String), State>>,
     /// What was said last of a server and its admin role.
     introduced: Mutex<BTreeMap<(Address, String), Introduction>>,
 }
@@ -52,6 +54,18 @@ struct Introduction {
 
 /// A server and the version of the Secret that it was made from.
 type Named = (Option<Version>, Arc<Server>);
+
+/// Whether something can be done on a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Nobody has tried yet.
+    #[default]
+    Unknown,
+    /// The last pass came to its end.
+    Up,
+    /// The last pass did not.
+    Down,
+}
 
 /// What passes of one server share.
 pub struct Gate {
@@ -73,6 +87,7 @@ impl Servers {
             gates: Mutex::default(),
             named: Mutex::default(),
             identities: Mutex::default(),
+            states: Mutex::default(),
             introduced: Mutex::default(),
         }
     }
@@ -124,6 +139,24 @@ impl Servers {
         self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
     }
 
+    /// Notes whether something can be done there; what was known before.
+    pub fn set_state(&self, server: &Server, state: State) -> State {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(backoff_key(server), state).unwrap_or_default()
+    }
+
+    /// Whether something can be done there, as far as it is known.
+    pub fn state(&self, server: &Server) -> State {
+        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        states.get(&backoff_key(server)).copied().unwrap_or_default()
+    }
+
+    /// The servers that resources name and whose credentials were read.
+    pub fn all_named(&self) -> Vec<Arc<Server>> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.values().map(|(_, server)| server.clone()).collect()
+    }
+
     /// The server that was made from this version of a Secret. One without version is not kept.
     pub fn named(&self, host: &str, secret: &ObjectName, version: Option<&Version>) -> Option<Arc<Server>> {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,6 +183,17 @@ impl Servers {
         named.retain(|(host, secret), _| is_used(host, secret));
         named.insert((host.to_owned(), secret.clone()), (version, server));
         self.clock.tick();
+    }
+}
+
+impl State {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
     }
 }
 

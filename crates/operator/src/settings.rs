@@ -9,6 +9,7 @@ use exec::Server;
 use plan::Ident;
 
 use crate::lanes::Budget;
+use crate::metrics::Metrics;
 
 /// What the operator is told when it starts. Built by [`cli`](crate::cli) from flags and environment, or in code.
 #[derive(Clone, Debug)]
@@ -33,10 +34,12 @@ pub struct Settings {
     pub budget: Budget,
     /// How many bytes may be read of one database: what is made of them takes up to fifteen times as much memory.
     pub catalog_limit: u32,
-    /// Where to answer health checks; `None` for nowhere.
+    /// Where to answer health checks and tell metrics; `None` for nowhere.
     pub listen: Option<SocketAddr>,
     /// What is done about CRDs that are missing or older than the operator.
     pub definitions: Definitions,
+    /// Where to count. Two operators in one process have one each.
+    pub metrics: Metrics,
 }
 
 /// What is done about CRDs that are missing or older than the operator.
@@ -101,6 +104,7 @@ impl Settings {
             catalog_limit: 4 << 20,
             listen: None,
             definitions: Definitions::default(),
+            metrics: Metrics::default(),
         }
     }
 }

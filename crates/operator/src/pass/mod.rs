@@ -5,6 +5,7 @@ mod credentials;
 pub mod desired;
 mod finish;
 pub mod gather;
+mod log;
 pub mod outcome;
 pub mod report;
 pub mod resolve;
@@ -19,14 +20,17 @@ use std::time::Duration;
 use exec::{Server, Sessions};
 use plan::Desired;
 use thiserror::Error;
+use tracing::Instrument as _;
+use tracing::field::{Empty, display};
 
 use crate::conditions::Finding;
 use crate::context::{Context, Settled};
 use crate::lanes::{SMALL, Weight};
+use crate::metrics::Ending;
 use crate::passes::{Next, Pressure};
 use crate::patch;
 use crate::resource::{DatabaseKey, Resource, ServerKey};
-use crate::servers::{Address, backoff_key};
+use crate::servers::{Address, State, backoff_key};
 use crate::watch::Touched;
 use admit::Admission;
 use work::Work;
@@ -51,16 +55,39 @@ pub enum Error {
     Name(#[from] plan::IdentError),
 }
 
-/// Runs a pass; its failure is logged once, here.
+/// Runs a pass; its failure is logged once, here. Every line says which pass it is of, on which database, and on whose
+/// behalf.
 pub async fn run(context: Arc<Context>, key: DatabaseKey, pressure: Pressure) -> (Arc<()>, Next) {
-    let next = match pass(&context, &key, &pressure).await {
-        Ok(next) => next,
-        Err(error) => {
-            tracing::warn!(database = %key, %error, "pass failed");
-            Next::After(context.pauses.failed(key))
+    let counted = context.metrics.pass(&key);
+    // Of this level, so that no filter takes it from the lines that it lets through.
+    let span = tracing::error_span!(
+        "pass",
+        pass = counted.number(),
+        database = key.database,
+        server = %key.server,
+        resource = Empty
+    );
+    let (next, ending) = async {
+        match pass(&context, &key, &pressure).await {
+            Ok(next) => (next, ending(next)),
+            Err(error) => {
+                tracing::warn!(%error, "pass failed");
+                (Next::After(context.pauses.failed(key)), Ending::Failed)
+            }
         }
-    };
+    }
+    .instrument(span)
+    .await;
+    counted.end(ending);
     (Arc::new(()), next)
+}
+
+fn ending(next: Next) -> Ending {
+    match next {
+        Next::Resync => Ending::Done,
+        Next::After(_) => Ending::Waits,
+        Next::Never => Ending::Gone,
+    }
 }
 
 async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Result<Next, Error> {
@@ -70,6 +97,8 @@ async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Resu
         context.pauses.clear(key);
         return Ok(Next::Never);
     }
+    let database = resources.iter().find(|one| matches!(one, Resource::Database(_)));
+    tracing::Span::current().record("resource", display(database.unwrap_or(&resources[0])));
     let admission = admitted(context, &resources[0]);
     let resources = refuse(context, &admission.refused, resources).await?;
     if resources.is_empty() {
@@ -112,7 +141,9 @@ async fn connected(
     let gate = context.servers.gate(&address, &key.server);
     let lanes = &context.servers.lanes;
     let neighbours = &admission.accepted;
+    let queued = context.metrics.queue(key);
     let attempt = || async {
+        let _working = queued.work();
         // Whoever was before us may have found it down.
         if let Some(wait) = context.servers.backoffs.wait(&backoff_key(server)) {
             failed(context, &resources, &wait.finding).await?;
@@ -124,8 +155,10 @@ async fn connected(
         let limit = limit(context, key);
         let work = Work { context, key, server, address: address.clone(), gate: &gate, limit, neighbours };
         let next = work.run(resources.clone()).await?;
-        if context.servers.backoffs.clear(&backoff_key(server)) {
+        if context.servers.set_state(server, State::Up) == State::Down {
             tracing::info!(server = %address, "the server answers again");
+        }
+        if context.servers.backoffs.clear(&backoff_key(server)) {
             // The others need not wait until they try again.
             _ = context.touched.send(Touched::Server(key.server.clone()));
         }
@@ -170,8 +203,10 @@ async fn trouble(
     error: &exec::Error,
 ) -> Result<Next, Error> {
     let finding = outcome::trouble(error);
-    tracing::warn!(database = %key, error = finding.message, "the server is in trouble");
-    let (finding, next) = match error.class() {
+    let class = error.class();
+    context.metrics.server_failure(&key.server, class);
+    tracing::debug!(reason = finding.reason.as_str(), error = finding.message, "the server is in trouble");
+    let (finding, next) = match class {
         // To find that out was work.
         exec::Class::TooLarge => (finding, Next::Resync),
         exec::Class::Transient
@@ -180,6 +215,11 @@ async fn trouble(
         | exec::Class::TemplateBusy
         | exec::Class::Bug => (finding, Next::After(context.pauses.failed(key.clone()))),
         _ => {
+            // The others on it find the same, and say nothing.
+            if context.servers.set_state(server, State::Down) != State::Down {
+                let (server, reason) = (Address::of(server), finding.reason.as_str());
+                tracing::warn!(%server, reason, error = finding.message, "the server is of no use");
+            }
             let wait = context.servers.backoffs.failed(backoff_key(server), &finding);
             (wait.finding, Next::After(wait.retry))
         }

@@ -9,6 +9,7 @@ use crate::conditions::{Finding, LONGEST_MESSAGE, Reason};
 use crate::drift;
 use crate::events::presentable;
 use crate::lanes::SLOW_LIMIT;
+use crate::metrics::Metrics;
 use crate::resource::Resource;
 
 /// What a pass found and did.
@@ -146,6 +147,13 @@ fn is_growth(action: &Action) -> bool {
         Action::Grant { cause: Cause::Growth, .. }
             | Action::AlterDefaultPrivileges { cause: Cause::Growth, .. }
     )
+}
+
+/// Counts what was found changed.
+pub fn count_drift(metrics: &Metrics, actions: &[Action]) {
+    for action in actions {
+        if is_growth(action) { metrics.growth(action) } else { metrics.tampering(action) }
+    }
 }
 
 /// The condition of a resource for which nothing is done.

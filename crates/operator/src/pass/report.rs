@@ -5,8 +5,8 @@ use k8s_openapi::jiff::Timestamp;
 use plan::{Action, Marker, Origin, Withheld};
 use serde_json::json;
 
-use super::gather;
 use super::outcome::{Outcome, is_for};
+use super::{gather, log};
 use crate::api::shared::{FormerRole, Provisioned, ServerStatus, Status, SuperuserSecret};
 use crate::conditions::{ConditionType, Finding, LONGEST_MESSAGE, Notice, Reason, find, set};
 use crate::context::Context;
@@ -135,8 +135,11 @@ fn announce(context: &Context, outcome: &Outcome, resource: &Resource, drifted: 
     if drifted.reason != Reason::InSync {
         let end = if drifted.reason == Reason::DriftRepaired { "repaired" } else { "not repaired" };
         let note = format!("{}; {end}", drifted.message);
-        tracing::warn!(%resource, "drift: {}", presentable(&note, LONGEST_MESSAGE));
         say(drifted.reason.into(), &note);
+        // What remains is told once, with the condition.
+        if drifted.reason == Reason::DriftRepaired {
+            tracing::warn!(%resource, what = presentable(&drifted.message, LONGEST_MESSAGE), "drift was repaired");
+        }
     }
     let growth = outcome.growth(resource);
     if !growth.is_empty() {
@@ -194,6 +197,8 @@ async fn write(context: &Context, resource: &Resource, status: Status) -> Result
     let before = json!(resource.status().cloned().unwrap_or_default());
     let Some(change) = patch::difference(&before, &json!(status)) else { return Ok(()) };
     announce_reason(context, resource, &status);
+    let conditions = resource.status().map(|status| status.conditions.as_slice());
+    log::conditions(resource, conditions.unwrap_or_default(), &status.conditions);
     match patch::patch_status(&context.client, resource, change).await {
         Ok(_) => context.memory.reported(resource, status),
         // It is gone: nobody reads its status.

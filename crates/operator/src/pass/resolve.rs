@@ -229,7 +229,7 @@ fn parse(
             client_key: file("tls.key").cloned(),
         },
         passwords,
-        learned: Learned::default(),
+        learned: Learned::counted(context.metrics.named_usage()),
     };
     server.check().map_err(|Unusable { part, problem }| bad(secret, key(part), &problem))?;
     Ok(server)

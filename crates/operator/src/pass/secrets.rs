@@ -16,6 +16,7 @@ use crate::api::shared::Provisioned;
 use crate::api::{ANNOTATION_RESOURCE, LABEL_MANAGED_BY, LABEL_RESOURCE_UID, OPERATOR};
 use crate::conditions::{ConditionType, Finding, Notice, Reason, find};
 use crate::context::Context;
+use crate::metrics::SecretWrite;
 use crate::resource::{ObjectName, Resource, ServerKey, spelled};
 use crate::vault::{Contents, Freshness, KEYS};
 
@@ -127,7 +128,9 @@ pub async fn write(
 ) -> Result<Option<Arc<Contents>>, kube::Error> {
     let name = resource.secret();
     let Some(found) = found else {
-        return context.vault.create(&name, &new(resource, wanted)).await;
+        let created = context.vault.create(&name, &new(resource, wanted)).await?;
+        context.metrics.secret_write(SecretWrite::Created);
+        return Ok(created);
     };
     let data: BTreeMap<_, _> = wanted
         .iter()
@@ -154,7 +157,9 @@ pub async fn write(
         },
         "data": data,
     });
-    context.vault.patch(&name, &found.version, &patch).await
+    let patched = context.vault.patch(&name, &found.version, &patch).await?;
+    context.metrics.secret_write(SecretWrite::Patched);
+    Ok(patched)
 }
 
 /// Deletes the Secret if it is the resource's. One in a namespace that is not watched any more stays, and is named.
@@ -176,6 +181,7 @@ pub async fn delete(context: &Context, resource: &Resource, name: &ObjectName) -
     };
     if is_ours {
         context.vault.delete(name, &found.version).await?;
+        context.metrics.secret_write(SecretWrite::Deleted);
     }
     Ok(is_ours)
 }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::credentials::distrust;
 use super::desired::{Cast, desired};
-use super::outcome::Outcome;
+use super::outcome::{self, Outcome};
 use super::resolve;
 use super::secrets::{self, Relation};
 use super::verify::{self, Expected, Verifier};
@@ -19,6 +19,7 @@ use super::{Error, admit, gather, settled};
 use crate::caches::NamespaceState;
 use crate::conditions::{ConditionType, Finding, Reason, find};
 use crate::context::Context;
+use crate::metrics::Fate;
 use crate::passes::Next;
 use crate::resource::{DatabaseKey, Resource};
 use crate::servers::{Address, Gate};
@@ -114,6 +115,7 @@ impl Work<'_> {
         let mut next = plan(&wanted, &catalog);
         if round.is_drift {
             state.outcome.drift.clone_from(&next.actions);
+            outcome::count_drift(&self.context.metrics, &next.actions);
         }
         state.outcome.is_recreated |= self.is_recreated(state, &next);
         // Nobody else makes a new login wait between its Secret and its password.
@@ -177,16 +179,16 @@ impl Work<'_> {
         wanted: &Desired,
         next: &Plan,
     ) -> Result<exec::Applied, exec::Error> {
-        let statements = next.actions.len();
-        tracing::info!(database = %self.key, statements, "applying a plan");
         for action in &next.actions {
-            tracing::debug!(database = %self.key, %action);
+            tracing::debug!(%action, "planned");
         }
         sessions.apply(wanted, next).await
     }
 
     fn remember(&self, state: &mut State, applied: exec::Applied) -> End {
+        super::log::changes(&applied.done);
         for action in &applied.done {
+            self.context.metrics.statement(action, Fate::Done);
             if let Action::SetPassword { role, .. } = action
                 && let Some(expected) = state.expected.get(role)
             {
@@ -198,7 +200,8 @@ impl Work<'_> {
         match applied.end.clone() {
             End::Complete | End::Stale | End::Busy(_) => (),
             End::Refused(refused) => {
-                tracing::warn!(database = %self.key, action = %refused.action, message = refused.message, "refused");
+                tracing::debug!(action = %refused.action, answer = refused.message, "the server refused a statement");
+                self.context.metrics.statement(&refused.action, Fate::Refused);
                 state.refused.push(refused);
             }
             End::NotConverged(left) => state.refused.extend(

@@ -16,6 +16,8 @@ mod inherited;
 mod leaving;
 mod limited;
 mod listed;
+mod logs;
+mod metrics;
 mod namespaces;
 mod namespaces_credentials;
 mod outage;

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::definitions;
 use crate::resources::{database, user};
+use crate::witness;
 use crate::world::{self, PATIENCE, World};
 
 /// A running operator; dropping it kills it.
@@ -73,13 +74,19 @@ impl Program {
 
     /// The status of an HTTP answer, or why there is none.
     async fn get(&self, path: &str) -> Result<u16, std::io::Error> {
+        let answer = self.answer(path, "").await?;
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        status.ok_or_else(|| std::io::Error::other(answer))
+    }
+
+    /// The whole HTTP answer; `headers` end with their lines.
+    pub(crate) async fn answer(&self, path: &str, headers: &str) -> Result<String, std::io::Error> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-        status.ok_or_else(|| std::io::Error::other(answer))
+        Ok(answer)
     }
 
     pub(crate) async fn wait_for_status(&self, path: &str, status: u16) {
@@ -102,6 +109,9 @@ impl Drop for Program {
         // It may have ended by itself.
         _ = self.process.kill();
         _ = self.process.wait();
+        if let Ok(log) = fs::read(&self.log) {
+            witness::seen().log.extend(log);
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What must hold for everything that all tests of this process did together. The name makes the test start last; it
 //! waits for the others to end, and does enough itself to be a test of its own.
 
-use kube::api::{Patch, PatchParams};
+use std::collections::BTreeSet;
+
+use kube::api::{DynamicObject, Patch, PatchParams};
+use operator::metrics::{Format, Metrics};
 use testbed::{Cluster, Postgres, eventually, postgres};
 
 use crate::app::App;
@@ -91,7 +94,26 @@ async fn everything_said() -> Vec<(String, String)> {
     texts.push(("events".to_owned(), seen.events.join("\n")));
     let statuses: Vec<_> = seen.resources.iter().map(|one| one.data["status"].to_string()).collect();
     texts.push(("statuses".to_owned(), statuses.join("\n")));
+    let metrics = seen.metrics.join("\n");
+    no_name_is_in(&metrics, &seen.resources);
+    texts.push(("metrics".to_owned(), metrics));
     texts
+}
+
+/// Metrics are for everybody who may look at a dashboard, and a label for each name would be as many as tenants like.
+fn no_name_is_in(metrics: &str, resources: &[DynamicObject]) {
+    let mut names = BTreeSet::new();
+    for resource in resources {
+        names.extend(resource.metadata.name.as_deref());
+        names.extend(resource.metadata.namespace.as_deref());
+        let chosen = ["dbName", "owner", "username", "secretName", "host"];
+        names.extend(chosen.iter().filter_map(|field| resource.data["spec"][field].as_str()));
+    }
+    // What is shorter is in every text by chance, and some tests ask for names that are words of ours.
+    let ours = Metrics::default().text(Format::OpenMetrics);
+    for name in names.into_iter().filter(|name| name.len() >= 8 && !ours.contains(name)) {
+        assert!(!metrics.contains(name), "metrics hold {name}");
+    }
 }
 
 /// A line that tells this and was not said by a test itself.

@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     pub(crate) resources: Vec<DynamicObject>,
     /// Every version of every event, as JSON.
     pub(crate) events: Vec<String>,
+    /// The metrics of every operator at its end.
+    pub(crate) metrics: Vec<String>,
     /// The PostgreSQL servers that worlds share.
     pub(crate) majors: BTreeSet<u16>,
     /// The log of all operators, at its most talkative.

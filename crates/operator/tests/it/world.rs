@@ -15,6 +15,7 @@ use operator::api::database::PostgresDatabase;
 use operator::api::user::PostgresUser;
 use operator::crd_apply::Absent;
 use operator::crd_check;
+use operator::metrics::Format;
 use operator::settings::{Definitions, Settings};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -69,6 +70,7 @@ pub(crate) fn alive() -> usize {
 
 impl Drop for World {
     fn drop(&mut self) {
+        witness::seen().metrics.push(self.settings.metrics.text(Format::OpenMetrics));
         ALIVE.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -1,0 +1,222 @@
+//! What the operator counts and measures, for Prometheus. A name of a tenant is in no metric, and no label has a value
+//! that is not one of ours.
+
+mod api;
+mod book;
+mod families;
+mod process;
+mod scrape;
+pub(crate) mod words;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use exec::Usage;
+use k8s_openapi::jiff::Timestamp;
+use plan::Action;
+
+pub use book::{Description, Format};
+pub use words::{Ending, Fate, Leadership, SecretWrite};
+
+use crate::context::Context;
+use crate::resource::{DatabaseKey, ServerKey};
+use book::Book;
+use families::{Families, WAITING, WORKING};
+
+/// Everything that one operator counts; clones are the same.
+#[derive(Clone, Default)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    book: Book,
+    families: Families,
+    process: process::Process,
+    /// What connections to servers cost that resources name.
+    named: Arc<Usage>,
+    passes: Mutex<Passes>,
+    /// Where the rest is looked up; one scrape at a time.
+    context: Mutex<Weak<Context>>,
+}
+
+/// Passes that were begun.
+#[derive(Default)]
+struct Passes {
+    count: u64,
+    /// When the last pass over each database came to its end, or the first was asked for.
+    checked: BTreeMap<DatabaseKey, Timestamp>,
+}
+
+/// A pass that is counted when it ends.
+pub struct Pass {
+    metrics: Metrics,
+    key: DatabaseKey,
+    number: u64,
+    ending: Option<Ending>,
+}
+
+/// A pass that waits for a place among those that may talk to servers, as long as this lives.
+pub struct Queued {
+    metrics: Metrics,
+    server: &'static str,
+}
+
+/// A pass that has its place, as long as this lives.
+pub struct Working<'q> {
+    queued: &'q Queued,
+    begin: Instant,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let mut book = Book::default();
+        let families = Families::new(&mut book);
+        let process = process::Process::new(&mut book);
+        let inner = Self {
+            book,
+            families,
+            process,
+            named: Arc::default(),
+            passes: Mutex::default(),
+            context: Mutex::default(),
+        };
+        inner.families.begin();
+        inner
+    }
+}
+
+impl Metrics {
+    /// Every metric that there is, in the order in which they are shown.
+    pub fn descriptions(&self) -> &[Description] {
+        &self.0.book.descriptions
+    }
+
+    /// From now on what resources and servers look like is looked up here, as long as it is there.
+    pub fn look_at(&self, context: &Arc<Context>) {
+        *lock(&self.0.context) = Arc::downgrade(context);
+    }
+
+    /// All values now.
+    pub fn text(&self, format: Format) -> String {
+        // Held until the text is written, so that no other scrape sees half of what is looked up.
+        let context = lock(&self.0.context);
+        self.0.process.look();
+        self.look(context.upgrade().as_deref());
+        self.0.book.text(format)
+    }
+
+    /// Whether this process is the one that works. It is, unless somebody says something else.
+    pub fn set_leadership(&self, leadership: Leadership) {
+        self.0.families.leader.of([]).set(match leadership {
+            Leadership::Leads => 1,
+            Leadership::Follows => 0,
+        });
+    }
+
+    /// Where connections to servers are counted that resources name.
+    pub fn named_usage(&self) -> Arc<Usage> {
+        self.0.named.clone()
+    }
+
+    /// Begins to count a pass.
+    pub fn pass(&self, key: &DatabaseKey) -> Pass {
+        let mut passes = lock(&self.0.passes);
+        passes.count += 1;
+        passes.checked.entry(key.clone()).or_insert_with(Timestamp::now);
+        Pass { metrics: self.clone(), key: key.clone(), number: passes.count, ending: None }
+    }
+
+    /// Counts a pass among those that wait.
+    pub fn queue(&self, key: &DatabaseKey) -> Queued {
+        self.0.families.passes_in_progress.of(WAITING).inc();
+        Queued { metrics: self.clone(), server: words::server(&key.server) }
+    }
+
+    /// Counts a statement.
+    pub fn statement(&self, action: &Action, fate: Fate) {
+        self.0.families.statements.of([words::action(action), words::fate(&fate)]).inc();
+    }
+
+    /// Counts a statement that undoes what others changed.
+    pub fn tampering(&self, action: &Action) {
+        self.0.families.drift.of(["tampering", words::action(action)]).inc();
+    }
+
+    /// Counts a statement that covers what others added.
+    pub fn growth(&self, action: &Action) {
+        self.0.families.drift.of(["growth", words::action(action)]).inc();
+    }
+
+    /// Counts trouble with a server.
+    pub fn server_failure(&self, key: &ServerKey, class: exec::Class) {
+        self.0.families.server_failures.of([words::server(key), words::trouble(&class)]).inc();
+    }
+
+    /// Counts a write of a Secret.
+    pub fn secret_write(&self, write: SecretWrite) {
+        self.0.families.secret_writes.of([words::secret_write(&write)]).inc();
+    }
+}
+
+impl Pass {
+    /// Tells this pass of the process from all others.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The pass ended like this. One that never says so was cut off, which counts as nothing, or panicked.
+    pub fn end(mut self, ending: Ending) {
+        self.ending = Some(ending);
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let panicked = std::thread::panicking().then_some(Ending::Panicked);
+        let Some(ending) = self.ending.or(panicked) else { return };
+        let inner = &self.metrics.0;
+        inner.families.passes.of([words::server(&self.key.server), words::ending(&ending)]).inc();
+        let mut passes = lock(&inner.passes);
+        match ending {
+            Ending::Done | Ending::Waits => _ = passes.checked.insert(self.key.clone(), Timestamp::now()),
+            Ending::Gone => _ = passes.checked.remove(&self.key),
+            Ending::Failed | Ending::Panicked => (),
+        }
+    }
+}
+
+impl Queued {
+    /// It has its place.
+    pub fn work(&self) -> Working<'_> {
+        let gauge = &self.metrics.0.families.passes_in_progress;
+        gauge.of(WAITING).dec();
+        gauge.of(WORKING).inc();
+        Working { queued: self, begin: Instant::now() }
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.metrics.0.families.passes_in_progress.of(WAITING).dec();
+    }
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        let families = &self.queued.metrics.0.families;
+        families.passes_in_progress.of(WORKING).dec();
+        families.passes_in_progress.of(WAITING).inc();
+        families.pass_duration.of([self.queued.server]).observe(self.begin.elapsed().as_secs_f64());
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.book.fmt(f)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
