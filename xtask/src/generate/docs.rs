@@ -1,10 +1,13 @@
-//! The tables in `docs/`: fields of the kinds, conditions and events.
+//! The tables in `docs/`: fields of the kinds, conditions, events and metrics.
 
 use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
-use operator::conditions::{Class, EventKind, Notice, Reason};
+use operator::{
+    conditions::{Class, EventKind, Notice, Reason},
+    metrics::{Description, Metrics},
+};
 use xshell::Shell;
 
 use super::{File, replace_section};
@@ -20,6 +23,7 @@ pub(super) fn files(shell: &Shell) -> anyhow::Result<Vec<File>> {
     }
     let sections = [("conditions", conditions()), ("events", events())];
     files.push(page(shell, "docs/conditions.md", &sections)?);
+    files.push(page(shell, "docs/metrics.md", &[("metrics", metrics())])?);
     Ok(files)
 }
 
@@ -102,6 +106,15 @@ fn events() -> String {
         })
         .collect();
     table(["Reason", "Type", "Meaning", "What to do"], &rows)
+}
+
+fn metrics() -> String {
+    let row = |Description { name, kind, labels, help }: &Description| {
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        [format!("`{name}`"), (*kind).to_owned(), labels.join(", "), format!("{help}.")]
+    };
+    let rows: Vec<[String; 4]> = Metrics::default().descriptions().iter().map(row).collect();
+    table(["Metric", "Type", "Labels", "Tells"], &rows)
 }
 
 /// A Markdown table.
