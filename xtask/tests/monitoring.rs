@@ -113,6 +113,24 @@ fn with_everything_on_each_pod_is_found_and_its_metrics_are_let_through() {
 }
 
 #[test]
+fn labels_and_annotations_arrive_where_others_look_for_them() {
+    let chart = root().join("charts/postgres-provisioner");
+    let objects = render(&fs::read_to_string(chart.join("ci/everything-values.yaml")).unwrap());
+    for kind in ["ServiceMonitor", "PrometheusRule"] {
+        assert_eq!(object(&objects, kind)["metadata"]["labels"]["release"], "prometheus", "{kind}");
+    }
+    let service = &object(&objects, "Service")["metadata"];
+    assert_eq!(service["annotations"]["example.invalid/scrape"], "true");
+    assert_eq!(
+        (&service["name"], &service["namespace"]),
+        (&json!("second-provisioner"), &json!("databases"))
+    );
+    let dashboard = &object(&objects, "ConfigMap")["metadata"];
+    assert_eq!(dashboard["labels"]["example.invalid/dashboard"], "true");
+    assert_eq!(dashboard["annotations"]["example.invalid/folder"], "Databases");
+}
+
+#[test]
 fn a_pod_monitor_needs_no_service_and_two_monitors_are_one_too_many() {
     let objects = render("metrics: { podMonitor: { enabled: true, labels: { release: prometheus } } }");
     assert!(!objects.iter().any(|object| object["kind"] == "Service"));

@@ -69,7 +69,7 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics
 fn tell(metrics: &Metrics, headers: &HeaderMap) -> ([(axum::http::HeaderName, &'static str); 1], String) {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
-    ([(CONTENT_TYPE, format.content_type())], metrics.text(format))
+    ([(CONTENT_TYPE, format.content_type())], metrics.recent(format).to_string())
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {

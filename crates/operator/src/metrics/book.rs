@@ -44,7 +44,7 @@ pub struct Description {
 }
 
 /// The form in which metrics are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// `OpenMetrics` 1.0.
     OpenMetrics,

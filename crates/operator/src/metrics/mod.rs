@@ -11,11 +11,12 @@ pub(crate) mod words;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::Duration;
 
 use exec::Usage;
 use k8s_openapi::jiff::Timestamp;
 use plan::Action;
+use tokio::time::Instant;
 
 pub use book::{Description, Format};
 pub use words::{Ending, Fate, Leadership, SecretWrite};
@@ -24,6 +25,9 @@ use crate::context::Context;
 use crate::resource::{DatabaseKey, ServerKey};
 use book::Book;
 use families::{Families, WAITING, WORKING};
+
+/// How long what was told may be told again.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Everything that one operator counts; clones are the same.
 #[derive(Clone, Default)]
@@ -38,6 +42,8 @@ struct Inner {
     passes: Mutex<Passes>,
     /// Where the rest is looked up; one scrape at a time.
     context: Mutex<Weak<Context>>,
+    /// What was told last, and when.
+    recent: Mutex<BTreeMap<Format, (Instant, Arc<str>)>>,
 }
 
 /// Passes that were begun.
@@ -80,6 +86,7 @@ impl Default for Inner {
             named: Arc::default(),
             passes: Mutex::default(),
             context: Mutex::default(),
+            recent: Mutex::default(),
         };
         inner.families.begin();
         inner
@@ -104,6 +111,20 @@ impl Metrics {
         self.0.process.look();
         self.look(context.upgrade().as_deref());
         self.0.book.text(format)
+    }
+
+    /// All values as they were a second ago at most: who asks all the time costs no more than who asks every second. Each
+    /// pod of the cluster may be able to ask.
+    pub fn recent(&self, format: Format) -> Arc<str> {
+        let (now, mut recent) = (Instant::now(), lock(&self.0.recent));
+        match recent.get(&format) {
+            Some((when, text)) if now - *when < FRESH => text.clone(),
+            _ => {
+                let text: Arc<str> = self.text(format).into();
+                recent.insert(format, (now, text.clone()));
+                text
+            }
+        }
     }
 
     /// Whether this process is the one that works. It is, unless somebody says something else.
@@ -219,4 +240,44 @@ impl fmt::Debug for Metrics {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_all_the_time_costs_no_more_than_who_asks_every_second() {
+        let metrics = Metrics::default();
+        let first = metrics.recent(Format::Text);
+        metrics.secret_write(SecretWrite::Created);
+        assert!(Arc::ptr_eq(&first, &metrics.recent(Format::Text)));
+        tokio::time::advance(FRESH).await;
+        let later = metrics.recent(Format::Text);
+        assert!(later.contains(r#"secret_writes_total{operation="create"} 1"#), "{later}");
+    }
+
+    #[test]
+    fn a_pass_that_panics_is_counted_and_one_that_is_cut_off_is_not() {
+        let metrics = Metrics::default();
+        let key = DatabaseKey { server: ServerKey::Configured, database: "app".into() };
+        drop(metrics.pass(&key));
+        let in_vain = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _pass = metrics.pass(&key);
+            let queued = metrics.queue(&key);
+            let _working = queued.work();
+            panic!("a bug");
+        }));
+        assert!(in_vain.is_err());
+        let text = metrics.text(Format::Text);
+        let is_told = |series: &str| text.contains(&format!("postgres_provisioner_{series}\n"));
+        assert!(is_told(r#"passes_total{server="configured",result="panicked"} 1"#), "{text}");
+        for series in [
+            r#"passes_total{server="configured",result="failed"} 0"#,
+            r#"passes_in_progress{state="working"} 0"#,
+            r#"passes_in_progress{state="waiting"} 0"#,
+        ] {
+            assert!(is_told(series), "{series}: {text}");
+        }
+    }
 }
