@@ -22,6 +22,9 @@ pub struct Desired {
     /// Relations that somebody else is at work on: what they lack is withheld for now, so that one of them does not
     /// hold up the others.
     pub busy: BTreeSet<QualifiedName>,
+    /// Roles that are somebody's to look after, and not to be changed for now: nothing is given to them or taken from
+    /// them, also not in passing.
+    pub spared: BTreeSet<Ident>,
 }
 
 /// What is wanted of the database itself.
@@ -189,6 +192,7 @@ impl Desired {
             leaving: BTreeMap::new(),
             refused: Vec::new(),
             busy: BTreeSet::new(),
+            spared: BTreeSet::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 
 mod cases;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::testing::{Builder, claim, converge, desired, ident};
 use plan::{
@@ -380,6 +380,27 @@ proptest! {
     }
 
     #[test]
+    fn a_role_that_is_spared_keeps_what_it_has_and_gets_nothing_while_the_rest_is_done(
+        ground in ground(),
+        after in wanted(),
+        spared in prop::collection::vec(any::<bool>(), GRANTEES.len()),
+        events in prop::collection::vec(event(), 0..12),
+    ) {
+        let (after, mut builder) = (after.desired(), world(&ground, &events));
+        give_dependencies(&mut builder, &after);
+        let acting = sparing(&after, &spared);
+        let before = privileges_of(&builder.catalog, &acting.spared);
+        for action in plan(&acting, &builder.catalog).actions {
+            prop_assert!(!action.roles().iter().any(|role| acting.spared.contains(role)), "{}", action);
+        }
+        converge(&acting, &mut builder.catalog);
+        prop_assert_eq!(privileges_of(&builder.catalog, &acting.spared), before);
+        // Once nobody spares them, what is left is done.
+        give_dependencies(&mut builder, &after);
+        converge(&after, &mut builder.catalog);
+    }
+
+    #[test]
     fn no_action_fires_an_event_trigger_that_runs_a_tenants_code(
         ground in ground(),
         after in wanted(),
@@ -422,6 +443,31 @@ proptest! {
         }
         prop_assert_eq!(plan(&after, &builder.catalog).actions, plan(&after, &shuffled).actions);
     }
+}
+
+/// Somebody looks after these grantees, and they are not to be changed for now: nothing else is said of them.
+fn sparing(wanted: &Desired, spared: &[bool]) -> Desired {
+    let mut wanted = wanted.clone();
+    for name in GRANTEES.iter().zip(spared).filter_map(|(name, is_spared)| is_spared.then(|| ident(name))) {
+        wanted.logins.remove(&name);
+        wanted.grantees.remove(&name);
+        wanted.leaving.remove(&name);
+        wanted.spared.insert(name);
+    }
+    wanted
+}
+
+/// What these roles may do with each relation.
+fn privileges_of(catalog: &Catalog, roles: &BTreeSet<Ident>) -> BTreeMap<(Ident, Ident, Ident), Privileges> {
+    let mut found = BTreeMap::new();
+    for ((schema, name), _) in relations(catalog) {
+        let (_, acl) = self::found(catalog, (&schema, &name));
+        for role in roles {
+            let Some(oid) = catalog.role_oid(role) else { continue };
+            found.insert((schema.clone(), name.clone(), role.clone()), acl.of(oid));
+        }
+    }
+    found
 }
 
 /// What a stranger gave to one of ours can only go with its right to give it.

@@ -137,6 +137,7 @@ impl Place {
             leaving: BTreeMap::new(),
             refused: Vec::new(),
             busy: BTreeSet::new(),
+            spared: BTreeSet::new(),
         }
     }
 

@@ -324,12 +324,13 @@ fn push_disarm(view: &View<'_>, role: &Ident, database: &Ident, found: &Dependen
     }
 }
 
-/// Whether a resource gives the role access to whatever is in this schema.
+/// Whether a resource gives the role access to whatever is in this schema, or somebody else answers for it.
 fn is_entitled(view: &View<'_>, grantee: Oid, database: &Ident, relation: &Relation) -> bool {
-    *database == view.desired.database
-        && view.subjects.iter().any(|subject| {
-            subject.oid == Some(grantee)
-                && subject.access.is_some()
-                && subject.schemas.includes(&relation.name.schema)
-        })
+    view.is_spared(grantee)
+        || *database == view.desired.database
+            && view.subjects.iter().any(|subject| {
+                subject.oid == Some(grantee)
+                    && subject.access.is_some()
+                    && subject.schemas.includes(&relation.name.schema)
+            })
 }

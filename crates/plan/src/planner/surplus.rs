@@ -2,6 +2,7 @@
 //! "REVOKE").
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::view::{Subject, View};
 use crate::{Acl, AclItem, Ident, Oid, Privilege, Privileges, Schema, Taken};
@@ -93,7 +94,12 @@ pub(super) fn losses(
         (Taken::GrantOption, item.grantable.intersection(wanted).intersection(stays)),
     ];
     let loss = |(taken, privileges): (Taken, Privileges)| {
-        let way = way(view, object, item, privileges);
+        let is_borne = taken != Taken::Privilege && costs_spared(object, item, privileges, view);
+        let way = if is_borne {
+            Way::Barred(view.name(item.grantor).clone())
+        } else {
+            way(view, object, item, privileges)
+        };
         // What its giver loses is the right to give it.
         let taken = if matches!(way, Way::From { .. }) { Taken::GrantOption } else { taken };
         Loss { privileges, taken, way }
@@ -122,10 +128,33 @@ fn way(view: &View<'_>, object: Object<'_>, item: &AclItem, privileges: Privileg
             && other.grantee != item.grantee
             && !other.privileges.intersection(privileges).is_empty()
     });
-    if owner_can && from_owner && !costs_others {
+    if owner_can && from_owner && !costs_others && !view.is_spared(item.grantor) {
         Way::From { giver: giver(), by: owner_by_name(view, object, privileges) }
     } else {
         Way::Barred(giver())
+    }
+}
+
+/// Whether a role that is to be spared has something that this one passed on, or that came from there.
+fn costs_spared(object: Object<'_>, item: &AclItem, privileges: Privileges, view: &View<'_>) -> bool {
+    if view.desired.spared.is_empty() {
+        return false;
+    }
+    let mut givers = BTreeSet::from([item.grantee]);
+    loop {
+        let passed_on = |other: &&AclItem| {
+            givers.contains(&other.grantor) && !other.privileges.intersection(privileges).is_empty()
+        };
+        let recipients: BTreeSet<_> =
+            object.acl.0.iter().filter(passed_on).map(|other| other.grantee).collect();
+        if recipients.iter().any(|oid| view.is_spared(*oid)) {
+            return true;
+        }
+        let before = givers.len();
+        givers.extend(recipients);
+        if givers.len() == before {
+            return false;
+        }
     }
 }
 

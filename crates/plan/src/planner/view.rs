@@ -81,6 +81,12 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether the role is not to be changed for now.
+    pub(super) fn is_spared(&self, oid: Oid) -> bool {
+        !self.desired.spared.is_empty()
+            && self.catalog.roles.get(&oid).is_some_and(|role| self.desired.spared.contains(&role.name))
+    }
+
     /// The name of a role in the catalog.
     pub(super) fn name(&self, oid: Oid) -> &'a Ident {
         &self.catalog.roles.get(&oid).expect("introspection names every role it refers to").name

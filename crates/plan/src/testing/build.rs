@@ -66,6 +66,7 @@ pub fn desired(grantees: &[&str]) -> Desired {
         leaving: BTreeMap::new(),
         refused: Vec::new(),
         busy: BTreeSet::new(),
+        spared: BTreeSet::new(),
     };
     for text in grantees {
         let words: Vec<_> = text.split(' ').collect();

@@ -106,6 +106,7 @@ impl World {
             leaving: self.leaving.clone(),
             refused: Vec::new(),
             busy: BTreeSet::new(),
+            spared: BTreeSet::new(),
         }
     }
 

@@ -240,3 +240,48 @@ fn what_a_role_has_on_an_extensions_relation_is_surplus() {
     "#]],
     );
 }
+
+#[test]
+fn nothing_is_taken_that_a_role_to_be_spared_has_from_there() {
+    let (read, none) = (Privileges::READ, Privileges::NONE);
+    let mut wanted = desired(&["giver read public", "reader read public"]);
+    let builder = Builder::provisioned(17, &wanted)
+        .role("kept")
+        .schema("secret", "owner")
+        .table("secret", "salaries", "owner")
+        .given(("secret", "salaries"), "owner", "giver", (read, read))
+        .given(("secret", "salaries"), "giver", "reader", (read, read))
+        .given(("secret", "salaries"), "reader", "kept", (read, none));
+    let taken = expect![[r#"
+        REVOKE SELECT ON TABLE "secret"."salaries" FROM "giver" CASCADE
+    "#]];
+    check(&wanted, &builder, taken);
+    wanted.spared.insert(ident("kept"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        -- the admin role may not change SELECT on secret.salaries, given by "owner"
+    "#]],
+    );
+}
+
+#[test]
+fn a_role_to_be_spared_keeps_the_right_to_give() {
+    let (read, none) = (Privileges::READ, Privileges::NONE);
+    let mut wanted = desired(&["reader read public"]);
+    let builder = Builder::provisioned(17, &wanted)
+        .role("kept")
+        .schema("secret", "owner")
+        .table("secret", "salaries", "owner")
+        .given(("secret", "salaries"), "owner", "kept", (read, read))
+        .given(("secret", "salaries"), "kept", "reader", (read, none));
+    wanted.spared.insert(ident("kept"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        -- the admin role may not change SELECT on secret.salaries, given by "kept"
+    "#]],
+    );
+}
