@@ -448,7 +448,8 @@ proptest! {
 /// Somebody looks after these grantees, and they are not to be changed for now: nothing else is said of them.
 fn sparing(wanted: &Desired, spared: &[bool]) -> Desired {
     let mut wanted = wanted.clone();
-    for name in GRANTEES.iter().zip(spared).filter_map(|(name, is_spared)| is_spared.then(|| ident(name))) {
+    for name in GRANTEES.iter().zip(spared).filter(|(_, is_spared)| **is_spared).map(|(name, _)| ident(name))
+    {
         wanted.logins.remove(&name);
         wanted.grantees.remove(&name);
         wanted.leaving.remove(&name);

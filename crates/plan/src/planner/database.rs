@@ -279,6 +279,11 @@ fn push_losses(
             let (from, grantor) = match loss.way {
                 Way::As(grantor) => (recipient.clone(), grantor),
                 Way::From { giver, by } => (Recipient::Role(giver), by),
+                Way::Kept => {
+                    let object = format!("database {}", view.desired.database);
+                    plan.withheld.push(super::schemas::borne(recipient, &object, loss.privileges));
+                    continue;
+                }
                 Way::Barred(giver) => {
                     let object = format!("database {}, given by {giver}", view.desired.database);
                     let (role, privileges) = (recipient.role().cloned(), loss.privileges);

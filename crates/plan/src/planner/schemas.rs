@@ -155,6 +155,7 @@ pub(super) fn push_losses(
             Way::From { giver, by: grantor } => {
                 cell.add(Change::Revoke { grantor, taken }, privileges, Recipient::Role(giver));
             }
+            Way::Kept => plan.withheld.push(borne(recipient, &describe(), privileges)),
             Way::Barred(giver) => {
                 let object = format!("{}, given by {giver}", describe());
                 plan.withheld.push(Withheld::NotPermitted {
@@ -164,6 +165,17 @@ pub(super) fn push_losses(
                 });
             }
         }
+    }
+}
+
+/// What stays although it was not asked for, because others are not to lose what they have from there.
+pub(super) fn borne(recipient: &Recipient, object: &str, privileges: Privileges) -> Withheld {
+    let object = format!("{object}, from where a role has it that is observed or suspended");
+    Withheld::PrivilegesKept {
+        role: recipient.role().cloned(),
+        object,
+        privileges,
+        grantable: Privileges::NONE,
     }
 }
 

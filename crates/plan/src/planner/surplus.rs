@@ -35,6 +35,8 @@ pub(super) enum Way {
     From { giver: Ident, by: Option<Ident> },
     /// Not by us.
     Barred(Ident),
+    /// Not now: a role that is to be spared has something from there.
+    Kept,
 }
 
 /// The list once the plan has taken what is too much: what was passed on goes with the right to do so. `wanted` says
@@ -95,11 +97,7 @@ pub(super) fn losses(
     ];
     let loss = |(taken, privileges): (Taken, Privileges)| {
         let is_borne = taken != Taken::Privilege && costs_spared(object, item, privileges, view);
-        let way = if is_borne {
-            Way::Barred(view.name(item.grantor).clone())
-        } else {
-            way(view, object, item, privileges)
-        };
+        let way = if is_borne { Way::Kept } else { way(view, object, item, privileges) };
         // What its giver loses is the right to give it.
         let taken = if matches!(way, Way::From { .. }) { Taken::GrantOption } else { taken };
         Loss { privileges, taken, way }

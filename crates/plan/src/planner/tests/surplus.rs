@@ -260,9 +260,9 @@ fn nothing_is_taken_that_a_role_to_be_spared_has_from_there() {
     check(
         &wanted,
         &builder,
-        expect![[r#"
-        -- the admin role may not change SELECT on secret.salaries, given by "owner"
-    "#]],
+        expect![[r"
+        -- giver keeps SELECT on secret.salaries, from where a role has it that is observed or suspended, which was not asked for
+    "]],
     );
 }
 
