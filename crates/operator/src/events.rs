@@ -25,6 +25,15 @@ const LONGEST_NOTE: usize = 1024;
 /// How long an event may be counted up instead of written again.
 const SERIES: SignedDuration = SignedDuration::from_mins(6);
 
+/// How many events of one reason on one resource are told apart: whoever may change a server could have many written.
+const MOST_NOTES: usize = 8;
+/// What is said in place of more.
+const MORE: &str = "more of the same, in other words: see the status";
+/// How often the same is said before it is no longer counted up at once.
+const AT_ONCE: i32 = 10;
+/// How long it is collected then.
+const COLLECTED: SignedDuration = SignedDuration::from_secs(30);
+
 /// Writes events in the background, one after the other: no pass waits for one, none fails for one, and many do not
 /// keep the API server from what passes ask for.
 pub struct Events {
@@ -45,6 +54,19 @@ struct Written {
     name: String,
     count: i32,
     last: Timestamp,
+    /// When the count was last told.
+    told: Timestamp,
+}
+
+/// What becomes of something that is said.
+#[derive(Debug, PartialEq, Eq)]
+enum Telling {
+    /// It is an event of its own.
+    New,
+    /// It is counted up on the event of this name.
+    Again(String, i32),
+    /// It is counted, and told later.
+    Later,
 }
 
 impl Events {
@@ -83,28 +105,45 @@ struct Writer {
 impl Writer {
     async fn write(&mut self, Saying { regarding, kind, note }: Saying) -> Result<(), kube::Error> {
         let now = Timestamp::now();
-        let said = (regarding.uid.clone().unwrap_or_default(), kind.reason, note.clone());
+        self.written.retain(|_, event| now.duration_since(event.last) < SERIES);
+        let said = self.bounded((regarding.uid.clone().unwrap_or_default(), kind.reason, note));
         let api: Api<Event> =
             Api::namespaced(self.client.clone(), regarding.namespace.as_deref().unwrap_or("default"));
-        if let Some((name, count)) = self.repeat(&said, now) {
-            let series = EventSeries { count, last_observed_time: MicroTime(now) };
-            let patch = Patch::Merge(json!({ "series": series }));
-            return api.patch(&name, &PatchParams::default(), &patch).await.map(|_| ());
+        match self.telling(&said, now) {
+            Telling::New => (),
+            Telling::Later => return Ok(()),
+            Telling::Again(name, count) => {
+                let series = EventSeries { count, last_observed_time: MicroTime(now) };
+                let patch = Patch::Merge(json!({ "series": series }));
+                return api.patch(&name, &PatchParams::default(), &patch).await.map(|_| ());
+            }
         }
         let name = format!("{}.{:x}", regarding.name.as_deref().unwrap_or(OPERATOR), now.as_nanosecond());
-        let event = event(name.clone(), regarding, kind, note, now);
+        let event = event(name.clone(), regarding, kind, said.2.clone(), now);
         api.create(&PostParams::default(), &event).await?;
-        self.written.insert(said, Written { name, count: 1, last: now });
+        self.written.insert(said, Written { name, count: 1, last: now, told: now });
         Ok(())
     }
 
-    /// The event that says the same already, and how often it has been said by now.
-    fn repeat(&mut self, said: &Said, now: Timestamp) -> Option<(String, i32)> {
-        self.written.retain(|_, event| now.duration_since(event.last) < SERIES);
-        let event = self.written.get_mut(said)?;
+    /// The same, or that there is more than is told apart.
+    fn bounded(&self, said: Said) -> Said {
+        let is_alike = |other: &&Said| (&other.0, other.1) == (&said.0, said.1);
+        let is_known = self.written.contains_key(&said);
+        if is_known || self.written.keys().filter(is_alike).count() < MOST_NOTES {
+            return said;
+        }
+        (said.0, said.1, MORE.to_owned())
+    }
+
+    fn telling(&mut self, said: &Said, now: Timestamp) -> Telling {
+        let Some(event) = self.written.get_mut(said) else { return Telling::New };
         event.count += 1;
         event.last = now;
-        Some((event.name.clone(), event.count))
+        if event.count > AT_ONCE && now.duration_since(event.told) < COLLECTED {
+            return Telling::Later;
+        }
+        event.told = now;
+        Telling::Again(event.name.clone(), event.count)
     }
 }
 
@@ -167,6 +206,47 @@ mod tests {
         assert_eq!(presentable("short", 10), "short");
         let cut = presentable(&"ä".repeat(600), 1024);
         assert!(cut.len() <= 1024 && cut.ends_with("ä…"));
+    }
+
+    fn writer() -> Writer {
+        let config = kube::Config::new("http://localhost".parse().unwrap());
+        Writer { client: Client::try_from(config).unwrap(), written: BTreeMap::new() }
+    }
+
+    fn said(note: &str) -> Said {
+        ("uid".to_owned(), "DriftRepaired", note.to_owned())
+    }
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[tokio::test]
+    async fn many_notes_of_one_reason_become_one() {
+        let mut writer = writer();
+        let written =
+            |name: &str| Written { name: name.to_owned(), count: 1, last: second(0), told: second(0) };
+        for number in 0..100 {
+            let said = writer.bounded(said(&format!("table t{number}")));
+            if writer.telling(&said, second(0)) == Telling::New {
+                writer.written.insert(said, written("event"));
+            }
+        }
+        let notes: Vec<_> = writer.written.keys().map(|said| said.2.as_str()).collect();
+        assert_eq!((notes.len(), notes[0]), (MOST_NOTES + 1, MORE));
+        // Others are not concerned.
+        let other = ("uid".to_owned(), "Extended", "schema".to_owned());
+        assert_eq!(writer.bounded(other.clone()), other);
+    }
+
+    #[tokio::test]
+    async fn what_is_said_all_the_time_is_told_now_and_then() {
+        let mut writer = writer();
+        let written = Written { name: "event".to_owned(), count: 1, last: second(0), told: second(0) };
+        writer.written.insert(said("a"), written);
+        let told = (1..=3_600).filter(|at| writer.telling(&said("a"), second(*at)) != Telling::Later);
+        assert_eq!(told.count(), 9 + 119);
+        assert_eq!(writer.written[&said("a")].count, 3_601);
     }
 
     #[test]
