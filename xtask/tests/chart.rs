@@ -141,6 +141,7 @@ fn every_value_arrives_where_it_belongs() {
             "PG_PASSWORD_MODE=plaintext",
             "PG_SSLROOTCERT=/etc/postgres-provisioner/ca.crt",
             "RESYNC_SECONDS=60",
+            "OBSERVE=true",
             "CATALOG_LIMIT_MIB=8",
             "SERVER_CONNECTIONS=18",
             "TOTAL_CONNECTIONS=60",

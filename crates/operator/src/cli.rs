@@ -6,12 +6,14 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exec::{Learned, Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
 use plan::Ident;
 use thiserror::Error;
 
+use crate::api::told::Mode;
 use crate::lanes::Budget;
 use crate::settings::{Boundaries, Boundary, Definitions, NamedServers, Settings};
 
@@ -151,6 +153,10 @@ pub struct RunArgs {
     #[arg(long, global = true, env = "MANAGE_CRDS", value_name = "BOOL", default_value_t = false,
           action = clap::ArgAction::Set)]
     manage_crds: bool,
+    /// Change nothing, on no server and in no Secret: every resource is observed, and its status shows what would be
+    /// done
+    #[arg(long, global = true, env = "OBSERVE", value_parser = FalseyValueParser::new())]
+    observe: bool,
     /// Port of /healthz and /readyz
     #[arg(long, global = true, env = "HTTP_PORT", value_name = "PORT", default_value_t = 8080)]
     http_port: u16,
@@ -312,6 +318,7 @@ impl RunArgs {
             budget,
             catalog_limit: self.catalog_limit_mib << 20,
             definitions: if self.manage_crds { Definitions::Apply } else { Definitions::Compare },
+            mode: if self.observe { Mode::Observe } else { Mode::Reconcile },
             listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.http_port))),
             ..Settings::new(server)
         })

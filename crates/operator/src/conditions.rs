@@ -21,11 +21,13 @@ pub enum ConditionType {
     Drifted,
     /// Something that was asked for is not done, or not yet.
     Withheld,
+    /// The resource is left alone, and the others tell of the time before. Only there while that is so.
+    Suspended,
 }
 
 impl ConditionType {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Ready, Self::Drifted, Self::Withheld];
+    pub const ALL: [Self; 4] = [Self::Ready, Self::Drifted, Self::Withheld, Self::Suspended];
 
     /// The word in the status.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +35,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Drifted => "Drifted",
             Self::Withheld => "Withheld",
+            Self::Suspended => "Suspended",
         }
     }
 }
@@ -46,6 +49,8 @@ pub enum Class {
     Waits,
     /// `Ready=False` until a person does something.
     NeedsPerson,
+    /// `Ready=False`, because the resource is merely observed.
+    Planned,
     /// `Drifted=False`.
     InSync,
     /// `Drifted=True`.
@@ -54,6 +59,8 @@ pub enum Class {
     Complete,
     /// `Withheld=True`.
     Withheld,
+    /// `Suspended=True`.
+    Suspended,
 }
 
 impl Class {
@@ -61,18 +68,21 @@ impl Class {
     pub fn condition(self) -> (ConditionType, &'static str) {
         match self {
             Self::Ready => (ConditionType::Ready, "True"),
-            Self::Waits | Self::NeedsPerson => (ConditionType::Ready, "False"),
+            Self::Waits | Self::NeedsPerson | Self::Planned => (ConditionType::Ready, "False"),
             Self::InSync => (ConditionType::Drifted, "False"),
             Self::Drifted => (ConditionType::Drifted, "True"),
             Self::Complete => (ConditionType::Withheld, "False"),
             Self::Withheld => (ConditionType::Withheld, "True"),
+            Self::Suspended => (ConditionType::Suspended, "True"),
         }
     }
 
     fn event_type(self) -> EventType {
         match self {
-            Self::Ready | Self::InSync | Self::Complete => EventType::Normal,
-            Self::Waits | Self::NeedsPerson | Self::Drifted | Self::Withheld => EventType::Warning,
+            Self::Ready | Self::InSync | Self::Complete | Self::Suspended => EventType::Normal,
+            Self::Waits | Self::NeedsPerson | Self::Planned | Self::Drifted | Self::Withheld => {
+                EventType::Warning
+            }
         }
     }
 }
@@ -190,9 +200,19 @@ reasons! {
         "The server is not as it should be after all statements were run.",
         "Something changes it at the same time. The message names what is left; look for another operator or a job.";
 
+    ChangesPlanned, Class::Planned,
+        "The resource is merely observed, and something would be changed for it.",
+        "`status.planned` has the SQL. Run it yourself, or set `mode: Reconcile` (or start the operator without `--observe`).";
+
     InSync, Class::InSync,
         "The server is as the resource asks.",
         "";
+    NoDrift, Class::InSync,
+        "The resource is merely observed; the server is not as it asks because it is new or was changed.",
+        "";
+    DriftFound, Class::Drifted,
+        "The server was changed by somebody else, and the resource is merely observed.",
+        "The message names the objects, `status.planned` has the SQL that puts them right.";
     DriftRepaired, Class::Drifted,
         "The server had been changed by somebody else and was put right. `False` again after the next clean check.",
         "The message names the objects. Find out who changed them.";
@@ -230,6 +250,10 @@ reasons! {
     StatementFailed, Class::Withheld,
         "A statement failed on the server. The rest was done.",
         "The message has the statement and the server's answer. It is tried again at the next check.";
+
+    Suspended, Class::Suspended,
+        "`spec.suspend` is true: nothing is looked at or changed, and the other conditions tell of the time before.",
+        "Remove `suspend` to go on.";
 }
 
 reasons! {
@@ -269,6 +293,9 @@ reasons! {
     DatabaseKept, EventType::Normal,
         "The resource is gone; the database, its data and the owner role stay on the server.",
         "A new resource of the same name takes them over.";
+    LeftInPlace, EventType::Warning,
+        "The resource was deleted while it was observed or suspended: what it has on the server stays as it is.",
+        "Remove by hand what is not wanted. A new resource of the same namespace and name finds it again.";
     ServerLeft, EventType::Warning,
         "The resource moved to another server; the message names what stays on the old one.",
         "Remove it there when it is no longer needed.";
@@ -328,6 +355,11 @@ pub fn set(conditions: &mut Vec<Condition>, finding: Finding, generation: Option
         }
         None => conditions.push(new),
     }
+}
+
+/// Takes out the condition of this type.
+pub fn unset(conditions: &mut Vec<Condition>, condition_type: ConditionType) {
+    conditions.retain(|condition| condition.type_ != condition_type.as_str());
 }
 
 /// The condition of this type, if there is one.

@@ -14,7 +14,7 @@ use crate::caches::{Caches, Version};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::pass::gather::{Clock, Kept};
-use crate::resource::{DatabaseKey, ObjectName, Resource};
+use crate::resource::{DatabaseKey, ObjectName, Resource, Treatment};
 use crate::servers::Servers;
 use crate::settings::Settings;
 use crate::vault::Vault;
@@ -52,6 +52,13 @@ pub struct Context {
     pub clock: Clock,
     /// What it counts.
     pub metrics: Metrics,
+}
+
+impl Context {
+    /// What is done for this resource.
+    pub fn treatment(&self, resource: &Resource) -> Treatment {
+        resource.treatment(self.settings.mode)
+    }
 }
 
 /// More than any verifier has.

@@ -26,6 +26,7 @@ pub mod resource;
 mod run;
 pub mod servers;
 pub mod settings;
+mod shown;
 pub mod vault;
 pub mod watch;
 

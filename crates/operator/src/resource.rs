@@ -10,6 +10,7 @@ use kube::api::ObjectMeta;
 use crate::api::FINALIZER;
 use crate::api::database::PostgresDatabase;
 use crate::api::shared::{Provision, Provisioned, ServerChoice, Status, SuperuserSecret};
+use crate::api::told::Mode;
 use crate::api::user::PostgresUser;
 use crate::api::version_one::Asked;
 
@@ -20,6 +21,17 @@ pub enum Resource {
     Database(Arc<PostgresDatabase>),
     /// A user of a database.
     User(Arc<PostgresUser>),
+}
+
+/// What is done for a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// What it asks for.
+    Reconciled,
+    /// It is looked at, and nothing is written but its status.
+    Observed,
+    /// Nothing: it is not even looked at.
+    Suspended,
 }
 
 /// Namespace and name of an object of a kind that the context tells.
@@ -155,6 +167,16 @@ impl Resource {
     /// Whether surplus privileges are revoked, if it says so.
     pub fn prune(&self) -> Option<bool> {
         each!(self, object => object.prune())
+    }
+
+    /// What is done for it by an operator that runs in this mode.
+    pub fn treatment(&self, operators: Mode) -> Treatment {
+        let own = each!(self, object => object.mode());
+        match (each!(self, object => object.is_suspended()), own, operators) {
+            (true, _, _) => Treatment::Suspended,
+            (false, Mode::Observe, _) | (false, _, Mode::Observe) => Treatment::Observed,
+            (false, Mode::Reconcile, Mode::Reconcile) => Treatment::Reconciled,
+        }
     }
 
     /// Its status as the API has it.

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use exec::Server;
 use plan::Ident;
 
+use crate::api::told::Mode;
 use crate::lanes::Budget;
 use crate::metrics::Metrics;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub budget: Budget,
     /// How many bytes may be read of one database: what is made of them takes up to fifteen times as much memory.
     pub catalog_limit: u32,
+    /// Whether anything is changed, for any resource.
+    pub mode: Mode,
     /// Where to answer health checks and tell metrics; `None` for nowhere.
     pub listen: Option<SocketAddr>,
     /// What is done about CRDs that are missing or older than the operator.
@@ -102,6 +105,7 @@ impl Settings {
             installation: None,
             budget: Budget::default(),
             catalog_limit: 4 << 20,
+            mode: Mode::default(),
             listen: None,
             definitions: Definitions::default(),
             metrics: Metrics::default(),

@@ -28,7 +28,7 @@ use crate::index::{Index, Name, Seen};
 use crate::pass::gather::Clock;
 use crate::passes::{Passes, Urgency};
 use crate::patch;
-use crate::resource::{DatabaseKey, ObjectName, Resource, ServerKey};
+use crate::resource::{DatabaseKey, ObjectName, Resource, ServerKey, Treatment};
 use crate::settings::Settings;
 
 /// How soon to try again to put a finalizer on.
@@ -262,9 +262,18 @@ fn is_settled(resource: &Resource) -> bool {
     !resource.is_deleting() && ready.is_some_and(is_ready)
 }
 
+/// Whether something is about to be made for it, and nobody would clean up.
+fn wants_finalizer(context: &Context, resource: &Resource) -> bool {
+    let is_free = !resource.has_finalizer() && !resource.is_deleting();
+    match context.treatment(resource) {
+        Treatment::Reconciled => is_free,
+        Treatment::Observed | Treatment::Suspended => false,
+    }
+}
+
 /// Has the finalizer put on in the background, before anything is provisioned; whether that is due.
 fn put_finalizer(context: &Arc<Context>, resource: &Resource) -> bool {
-    let is_due = !resource.has_finalizer() && !resource.is_deleting();
+    let is_due = wants_finalizer(context, resource);
     if is_due {
         tokio::spawn(add_finalizer(context.clone(), resource.uid().to_owned()));
     }
@@ -273,7 +282,7 @@ fn put_finalizer(context: &Arc<Context>, resource: &Resource) -> bool {
 
 /// Puts the finalizer on, as long as the resource is there without one.
 async fn add_finalizer(context: Arc<Context>, uid: String) {
-    let wants = |one: &Resource| one.uid() == uid && !one.has_finalizer() && !one.is_deleting();
+    let wants = |one: &Resource| one.uid() == uid && wants_finalizer(&context, one);
     while let Some(resource) = context.caches.resources().into_iter().find(wants) {
         match patch::add_finalizer(&context.client, &resource).await {
             Ok(()) => return,

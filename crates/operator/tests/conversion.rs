@@ -8,7 +8,7 @@ mod hostile;
 mod tokens;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use operator::api::FINALIZER;
 use operator::caches::Consent;
@@ -245,6 +245,7 @@ fn resources_of_any_form_become_statements_in_which_every_name_is_quoted() {
                 neighbours: &accepted,
                 passwords: &passwords,
                 refused: &[],
+                spared: &BTreeSet::new(),
             };
             let is_new = resources.iter().all(|one| one.provisioned().is_none());
             match statements(&cast, major) {

@@ -84,9 +84,13 @@ fn conditions() -> String {
             let state = match reason.class() {
                 Class::Waits => format!("{status}, ends by itself"),
                 Class::NeedsPerson => format!("{status}, needs a person"),
-                Class::Ready | Class::InSync | Class::Drifted | Class::Complete | Class::Withheld => {
-                    status.to_owned()
-                }
+                Class::Planned => format!("{status}, observed"),
+                Class::Ready
+                | Class::InSync
+                | Class::Drifted
+                | Class::Complete
+                | Class::Withheld
+                | Class::Suspended => status.to_owned(),
             };
             let condition = format!("`{}`", condition.as_str());
             let word = format!("`{}`", reason.as_str());

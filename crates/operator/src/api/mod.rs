@@ -2,6 +2,7 @@
 
 pub mod database;
 pub mod shared;
+pub mod told;
 pub mod user;
 pub mod version_one;
 

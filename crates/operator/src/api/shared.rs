@@ -7,6 +7,8 @@ use kube::{Resource, core::object::HasStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::told::{LastDrift, Mode, Planned};
+
 /// CEL: the names that both kinds accept, the old operator's pattern without its length (which is `maxLength`).
 pub(super) const NAME_RULE: &str = "self.matches('^[a-zA-Z_][a-zA-Z0-9_]*$')";
 /// What a person reads who chose another name.
@@ -66,7 +68,7 @@ pub struct Status {
     /// The `metadata.generation` that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `Drifted` and `Withheld`, each with a reason and a message.
+    /// `Ready`, `Drifted` and `Withheld`, each with a reason and a message; `Suspended` while it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -76,6 +78,12 @@ pub struct Status {
     /// The server that was used last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerStatus>,
+    /// What was last found changed although the resource was not. It stays when that is repaired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_drift: Option<LastDrift>,
+    /// What would be done if the resource were not merely observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Planned>,
     /// What version 1 has left there.
     #[serde(flatten, skip_serializing)]
     #[schemars(skip)]
@@ -185,6 +193,10 @@ pub trait Provision:
     fn server_choice(&self) -> ServerChoice<'_>;
     /// Whether privileges that nobody asked for are revoked; absent: depends on who made the role.
     fn prune(&self) -> Option<bool>;
+    /// Whether it is merely observed.
+    fn mode(&self) -> Mode;
+    /// Whether it is left alone.
+    fn is_suspended(&self) -> bool;
 
     /// Where the Secret goes: `secretNamespace`, or the resource's own namespace.
     fn secret_namespace(&self) -> &str {

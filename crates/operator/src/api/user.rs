@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::shared::{NAME_MESSAGE, NAME_RULE, Provision, ServerChoice, Status, SuperuserSecret};
+use super::told::Mode;
 
 /// A role that can log in, with access to one database, and a Secret with its credentials.
 #[derive(Clone, CustomResource, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -25,6 +26,9 @@ use super::shared::{NAME_MESSAGE, NAME_RULE, Provision, ServerChoice, Status, Su
     printcolumn = r#"{"name":"Drift","type":"string","jsonPath":".status.conditions[?(@.type=='Drifted')].status"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name":"Last Drift","type":"date","priority":1,"jsonPath":".status.lastDrift.time"}"#,
+    printcolumn = r#"{"name":"Mode","type":"string","priority":1,"jsonPath":".spec.mode"}"#,
+    printcolumn = r#"{"name":"Suspended","type":"boolean","priority":1,"jsonPath":".spec.suspend"}"#,
     printcolumn = r#"{"name":"Secret","type":"string","priority":1,"jsonPath":".spec.secretName"}"#,
     printcolumn = r#"{"name":"Host","type":"string","priority":1,"jsonPath":".status.server.host"}"#
 )]
@@ -85,6 +89,16 @@ pub struct PostgresUserSpec {
     /// a role that the operator created, no for one that it found (there they are only reported).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<bool>,
+
+    /// `Reconcile`: what is missing is made, and what was changed is put right. `Observe`: nothing is written, not
+    /// on the server, not in Secrets; `status.planned` shows the SQL that would be run. Default: `Reconcile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+
+    /// Whether the operator leaves the resource alone. What it has stays as it is and is not even looked at, also
+    /// while others change. Default: no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
 }
 
 /// What a user may do in its schemas.
@@ -130,5 +144,13 @@ impl Provision for PostgresUser {
 
     fn prune(&self) -> Option<bool> {
         self.spec.prune
+    }
+
+    fn mode(&self) -> Mode {
+        self.spec.mode.unwrap_or_default()
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.spec.suspend == Some(true)
     }
 }

@@ -16,6 +16,12 @@ fn all_defaults_work() {
 }
 
 #[test]
+fn an_operator_that_is_told_to_observes() {
+    assert_eq!(settings(&[]).unwrap().mode, Mode::Reconcile);
+    assert_eq!(settings(&["--observe"]).unwrap().mode, Mode::Observe);
+}
+
+#[test]
 fn half_a_server_is_refused() {
     let message = settings(&["--pg-host", "db"]).unwrap_err();
     assert!(message.starts_with("PG_HOST is set, but PG_USER is not"), "{message}");

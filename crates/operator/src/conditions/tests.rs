@@ -58,7 +58,7 @@ fn each_type_has_one_condition_and_others_are_left_alone() {
         set(&mut conditions, finding(*reason, ""), Some(1), second(1));
     }
     let types: Vec<&str> = conditions.iter().map(|condition| condition.type_.as_str()).collect();
-    assert_eq!(types, ["SomebodyElses", "Ready", "Drifted", "Withheld"]);
+    assert_eq!(types, ["SomebodyElses", "Ready", "Drifted", "Withheld", "Suspended"]);
 }
 
 #[test]

@@ -152,6 +152,8 @@ pub(crate) fn state(reason: Reason) -> &'static str {
         conditions::Class::Ready => "ready",
         conditions::Class::Waits => "waits",
         conditions::Class::NeedsPerson => "needs_person",
+        conditions::Class::Planned => "planned",
+        conditions::Class::Suspended => "suspended",
         conditions::Class::InSync | conditions::Class::Complete => "fine",
         conditions::Class::Drifted | conditions::Class::Withheld => "not_fine",
     }

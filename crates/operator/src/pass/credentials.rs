@@ -38,7 +38,8 @@ impl Work<'_> {
     pub(super) async fn read_passwords(&self, state: &mut State) -> Result<(), Error> {
         let leaders: Vec<_> = {
             let cast = self.cast(state);
-            let active = cast.active().filter_map(|one| cast.leader(one.role()).cloned());
+            let everyone = state.resources.iter().chain(&state.everyone).filter(|one| !one.is_deleting());
+            let active = everyone.filter_map(|one| cast.leader(one.role()).cloned());
             // What was never taken over has to be proved to be let go of.
             let leaving = cast.resources.iter().filter(|one| one.is_deleting() && one.is_untaken());
             active.chain(leaving.filter(|one| cast.leader(one.role()).is_none()).cloned()).collect()

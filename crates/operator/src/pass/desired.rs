@@ -31,6 +31,8 @@ pub struct Cast<'a> {
     pub passwords: &'a BTreeMap<Ident, NewPassword>,
     /// What the server refused.
     pub refused: &'a [Refused],
+    /// Roles of resources that are served and do not take part, because they are observed or suspended.
+    pub spared: &'a BTreeSet<Ident>,
 }
 
 impl Cast<'_> {
@@ -94,6 +96,7 @@ pub fn desired(cast: &Cast<'_>) -> Result<Desired, plan::IdentError> {
         leaving: BTreeMap::new(),
         refused: cast.refused.to_vec(),
         busy: BTreeSet::new(),
+        spared: BTreeSet::new(),
     };
     for resource in cast.active() {
         let role: Ident = resource.role().parse()?;
@@ -111,6 +114,9 @@ pub fn desired(cast: &Cast<'_>) -> Result<Desired, plan::IdentError> {
     for resource in cast.resources {
         push_leaving(cast, resource, &mut desired)?;
     }
+    // A role that is shared is what those who share it and take part want it to be.
+    let is_named = |role: &&Ident| desired.logins.contains_key(*role) || desired.leaving.contains_key(*role);
+    desired.spared = cast.spared.iter().filter(|role| !is_named(role)).cloned().collect();
     Ok(desired)
 }
 

@@ -9,7 +9,7 @@ use super::resolve;
 use crate::api::shared::Status;
 use crate::conditions::{Class, ConditionType, Reason, find};
 use crate::context::Context;
-use crate::resource::{DatabaseKey, Resource, ServerKey};
+use crate::resource::{DatabaseKey, Resource, ServerKey, Treatment};
 use crate::servers::Address;
 
 /// All resources, put in order once for as long as nothing changes: there may be thousands, and most passes find that
@@ -17,6 +17,7 @@ use crate::servers::Address;
 pub struct Census {
     age: Age,
     /// Every resource that carries our finalizer, eldest first: one without could be provisioned and never cleaned up.
+    /// Also those without that nothing is provisioned for.
     /// Whatever its age, what is provisioned comes before what is not, so that nobody is evicted by a change of
     /// another's spec, and what was refused comes last, so that it keeps nobody from what it cannot have. With the
     /// newest status that is known.
@@ -76,7 +77,8 @@ impl Census {
                 databases.entry(resource.key()).or_default().push(resource.clone());
             }
         }
-        let resources = cached.into_iter().filter(Resource::has_finalizer);
+        let is_seen = |resource: &Resource| resource.has_finalizer() || is_onlooker(context, resource);
+        let resources = cached.into_iter().filter(is_seen);
         let mut all: Vec<_> = resources.map(|resource| context.memory.refresh(resource)).collect();
         all.sort_by_cached_key(|resource| (standing(context, resource), resource.seniority()));
         let mut served: BTreeMap<_, Vec<_>> = BTreeMap::new();
@@ -109,17 +111,28 @@ impl Census {
     }
 }
 
+/// Whether nothing is provisioned for it yet, nor will be for now.
+fn is_onlooker(context: &Context, resource: &Resource) -> bool {
+    match context.treatment(resource) {
+        Treatment::Reconciled => false,
+        Treatment::Observed | Treatment::Suspended => !resource.is_deleting() && !resource.has_finalizer(),
+    }
+}
+
 /// How good a claim is, the best first.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
     Provisioned,
     New,
     Refused,
+    /// It keeps from nobody what it would get.
+    Onlooker,
 }
 
 fn standing(context: &Context, resource: &Resource) -> Standing {
     match is_provisioned(context, resource) {
         true => Standing::Provisioned,
+        false if is_onlooker(context, resource) => Standing::Onlooker,
         false if context.memory.was_refused(resource.uid()) || is_refused(resource) => Standing::Refused,
         false => Standing::New,
     }

@@ -52,6 +52,10 @@ pub(super) fn conditions(resource: &Resource, before: &[Condition], after: &[Con
             Class::Waits | Class::NeedsPerson if is_of_server(reason) => {
                 tracing::debug!(%resource, reason = reason.as_str(), why = message, "not ready");
             }
+            Class::Planned => {
+                tracing::info!(%resource, what = message, "merely observed: changes are planned");
+            }
+            Class::Suspended => tracing::info!(%resource, "suspended"),
             Class::Waits => tracing::info!(%resource, reason = reason.as_str(), why = message, "not ready"),
             Class::NeedsPerson => {
                 tracing::warn!(%resource, reason = reason.as_str(), why = message, "not ready");

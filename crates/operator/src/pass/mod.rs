@@ -1,11 +1,13 @@
 //! One pass over one database, from the resources to the report.
 
 pub mod admit;
+mod aside;
 mod credentials;
 pub mod desired;
 mod finish;
 pub mod gather;
 mod log;
+mod look;
 pub mod outcome;
 pub mod report;
 pub mod resolve;
@@ -95,6 +97,10 @@ async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Resu
     if resources.is_empty() {
         context.memory.forget(key);
         context.pauses.clear(key);
+        return Ok(Next::Never);
+    }
+    let resources = aside::set_aside(context, resources).await?;
+    if resources.is_empty() {
         return Ok(Next::Never);
     }
     let database = resources.iter().find(|one| matches!(one, Resource::Database(_)));
@@ -275,7 +281,7 @@ fn judge(context: &Context, all: &[Resource], (key, address): (&ServerKey, Optio
 async fn failed(context: &Context, resources: &[Resource], finding: &Finding) -> Result<(), kube::Error> {
     for resource in resources {
         let has_seen = resource.status().is_some_and(|status| status.server.is_some());
-        match resource.is_deleting() && !resource.is_leaving() && !has_seen {
+        match aside::may_go(context, resource) && !resource.is_leaving() && !has_seen {
             true => patch::remove_finalizer(&context.client, resource).await?,
             false => report::failure(context, std::slice::from_ref(resource), finding).await?,
         }
@@ -293,7 +299,9 @@ async fn refuse(
     for resource in resources {
         match refused.get(resource.uid()) {
             None => served.push(resource),
-            Some(_) if resource.is_deleting() => patch::remove_finalizer(&context.client, &resource).await?,
+            Some(_) if aside::may_go(context, &resource) => {
+                patch::remove_finalizer(&context.client, &resource).await?;
+            }
             Some(finding) => report::failure(context, &[resource], finding).await?,
         }
     }

@@ -2,18 +2,19 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use plan::{Action, Marker, Origin, Withheld};
+use plan::{Action, Catalog, Marker, Origin, Withheld};
 use serde_json::json;
 
 use super::outcome::{Outcome, is_for};
 use super::{gather, log};
 use crate::api::shared::{FormerRole, Provisioned, ServerStatus, Status, SuperuserSecret};
-use crate::conditions::{ConditionType, Finding, LONGEST_MESSAGE, Notice, Reason, find, set};
+use crate::conditions::{ConditionType, Finding, LONGEST_MESSAGE, Notice, Reason, find, set, unset};
 use crate::context::Context;
 use crate::events::presentable;
 use crate::patch;
-use crate::resource::{Resource, ServerKey};
+use crate::resource::{Resource, ServerKey, Treatment};
 use crate::servers::Address;
+use crate::shown::{self, Repair};
 
 /// Writes one finding to all of these resources: the pass did not get to look at the server.
 pub async fn failure(
@@ -39,17 +40,12 @@ pub async fn outcome(
     let mut status = resource.status().cloned().unwrap_or_default();
     let ready = outcome.ready(resource);
     let drift = outcome.drift(resource);
+    let now = Time(Timestamp::now());
     if ready.reason == Reason::Provisioned {
         status.provisioned = Some(provisioned(outcome, address, resource));
     }
     if let Some(catalog) = &outcome.catalog {
-        let number = catalog.server.version.0;
-        status.server = Some(ServerStatus {
-            host: address.host.clone(),
-            port: address.port,
-            version: Some(format!("{}.{}", number / 10_000, number % 10_000)),
-            encrypted: Some(catalog.server.encrypted),
-        });
+        status.server = Some(server(catalog, address));
     }
     let is_repaired = ready.reason == Reason::Provisioned && !outcome.is_refused(resource);
     let drifted = Finding {
@@ -60,7 +56,20 @@ pub async fn outcome(
         },
         message: drift.join("; "),
     };
-    announce(context, outcome, resource, &drifted);
+    let is_clean = outcome.catalog.is_some() && is_repaired && drift.is_empty();
+    match drifted.reason {
+        Reason::DriftRepaired => {
+            shown::note_drift(&mut status, &drift, Repair::Done, &now);
+            announce_drift(context, resource, &drifted, "repaired");
+        }
+        // Each check finds it again.
+        Reason::DriftRemains if shown::note_drift(&mut status, &drift, Repair::Missing, &now) => {
+            announce_drift(context, resource, &drifted, "not repaired");
+        }
+        _ if is_clean => shown::note_repair(&mut status, &now),
+        _ => (),
+    }
+    announce(context, outcome, resource);
     observe(&mut status, resource, ready_or_deleting(resource, ready));
     if outcome.catalog.is_some() {
         observe(&mut status, resource, drifted);
@@ -77,9 +86,21 @@ fn ready_or_deleting(resource: &Resource, finding: Finding) -> Finding {
     Finding { reason: Reason::Deleting, message: format!("{}: {}", finding.reason.as_str(), finding.message) }
 }
 
-fn observe(status: &mut Status, resource: &Resource, finding: Finding) {
+/// Puts one finding into the status.
+pub(super) fn observe(status: &mut Status, resource: &Resource, finding: Finding) {
     status.observed_generation = resource.generation();
     set(&mut status.conditions, finding, resource.generation(), Time(Timestamp::now()));
+}
+
+/// The server as it was just seen.
+pub(super) fn server(catalog: &Catalog, address: &Address) -> ServerStatus {
+    let number = catalog.server.version.0;
+    ServerStatus {
+        host: address.host.clone(),
+        port: address.port,
+        version: Some(format!("{}.{}", number / 10_000, number % 10_000)),
+        encrypted: Some(catalog.server.encrypted),
+    }
 }
 
 fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Provisioned {
@@ -128,21 +149,20 @@ fn roles_that_stay(outcome: &Outcome, resource: &Resource) -> Vec<FormerRole> {
     before.filter(|found| found.name != resource.role() && stays(found)).collect()
 }
 
-fn announce(context: &Context, outcome: &Outcome, resource: &Resource, drifted: &Finding) {
+/// Says that the server was changed.
+pub(super) fn announce_drift(context: &Context, resource: &Resource, drifted: &Finding, end: &str) {
+    let note = format!("{}; {end}", drifted.message);
+    tracing::warn!(%resource, "drift: {}", presentable(&note, LONGEST_MESSAGE));
+    context.events.publish(resource.object_ref(), drifted.reason, &note);
+}
+
+fn announce(context: &Context, outcome: &Outcome, resource: &Resource) {
     let say = |kind: crate::conditions::EventKind, note: &str| {
         context.events.publish(resource.object_ref(), kind, note);
     };
-    if drifted.reason != Reason::InSync {
-        let end = if drifted.reason == Reason::DriftRepaired { "repaired" } else { "not repaired" };
-        let note = format!("{}; {end}", drifted.message);
-        say(drifted.reason.into(), &note);
-        // What remains is told once, with the condition.
-        if drifted.reason == Reason::DriftRepaired {
-            tracing::warn!(%resource, what = presentable(&drifted.message, LONGEST_MESSAGE), "drift was repaired");
-        }
-    }
     let growth = outcome.growth(resource);
-    if !growth.is_empty() {
+    // What was refused is found again by each check.
+    if !growth.is_empty() && !outcome.is_refused(resource) {
         say(Notice::Extended.into(), &growth.join("; "));
     }
     if outcome.is_recreated && matches!(resource, Resource::Database(_)) {
@@ -189,7 +209,28 @@ fn changes(done: &[Action], resource: &Resource) -> Vec<(Notice, String)> {
     notices.into_iter().map(|(notice, texts)| (notice, texts.join("; "))).collect()
 }
 
-async fn write(context: &Context, resource: &Resource, status: Status) -> Result<(), kube::Error> {
+/// Writes that the resource is left alone; what was found before stays.
+pub(super) async fn suspended(context: &Context, resource: &Resource) -> Result<(), kube::Error> {
+    let mut status = resource.status().cloned().unwrap_or_default();
+    let message = "spec.suspend is true".to_owned();
+    observe(&mut status, resource, Finding { reason: Reason::Suspended, message });
+    write(context, resource, status).await
+}
+
+/// Writes what changed of the status.
+pub(super) async fn write(
+    context: &Context,
+    resource: &Resource,
+    mut status: Status,
+) -> Result<(), kube::Error> {
+    match context.treatment(resource) {
+        Treatment::Suspended => (),
+        Treatment::Observed => unset(&mut status.conditions, ConditionType::Suspended),
+        Treatment::Reconciled => {
+            unset(&mut status.conditions, ConditionType::Suspended);
+            status.planned = None;
+        }
+    }
     let is_ready = find(&status.conditions, ConditionType::Ready).is_some_and(|ready| ready.status == "True");
     if is_ready || gather::tells_of_refusal(&status) {
         context.memory.set_refused(resource.uid(), !is_ready);

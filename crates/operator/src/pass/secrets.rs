@@ -132,20 +132,12 @@ pub async fn write(
         context.metrics.secret_write(SecretWrite::Created);
         return Ok(created);
     };
-    let data: BTreeMap<_, _> = wanted
-        .iter()
-        .filter(|(key, value)| found.data.get(*key) != Some(*value))
-        .map(|(key, value)| (*key, ByteString(value.expose().as_bytes().to_vec())))
+    if is_right(resource, found, wanted) {
+        return Ok(None);
+    }
+    let data: BTreeMap<_, _> = missing(found, wanted)
+        .map(|(key, value)| (key, ByteString(value.expose().as_bytes().to_vec())))
         .collect();
-    let is_marked = found.label.as_deref() == Some(resource.uid());
-    let is_owned = found.owners.iter().any(|owner| owner == resource.uid());
-    if data.is_empty() && (is_marked || is_owned) {
-        return Ok(None);
-    }
-    if data.is_empty() && found.label.is_none() && found.owners.is_empty() {
-        // The old operator's: right as it is. Marking it would change its version, and restart applications.
-        return Ok(None);
-    }
     let marks = new(resource, wanted).metadata;
     let patch = json!({
         "metadata": {
@@ -160,6 +152,23 @@ pub async fn write(
     let patched = context.vault.patch(&name, &found.version, &patch).await?;
     context.metrics.secret_write(SecretWrite::Patched);
     Ok(patched)
+}
+
+/// Whether nothing has to be written.
+pub fn is_right(resource: &Resource, found: &Contents, wanted: &BTreeMap<&'static str, Password>) -> bool {
+    let is_marked = found.label.as_deref() == Some(resource.uid());
+    let is_owned = found.owners.iter().any(|owner| owner == resource.uid());
+    // The old operator's: right as it is. Marking it would change its version, and restart applications.
+    let is_unmarked = found.label.is_none() && found.owners.is_empty();
+    missing(found, wanted).next().is_none() && (is_marked || is_owned || is_unmarked)
+}
+
+fn missing<'w>(
+    found: &Contents,
+    wanted: &'w BTreeMap<&'static str, Password>,
+) -> impl Iterator<Item = (&'static str, &'w Password)> {
+    let lacks = |(key, value): &(&&'static str, &'w Password)| found.data.get(**key) != Some(*value);
+    wanted.iter().filter(lacks).map(|(key, value)| (*key, value))
 }
 
 /// Deletes the Secret if it is the resource's. One in a namespace that is not watched any more stays, and is named.

@@ -5,12 +5,16 @@ use std::future::Future;
 use std::time::Duration;
 
 use exec::{End, Server, Sessions, check_usable};
-use plan::{Action, Desired, Ident, NewPassword, PasswordState, Plan, QualifiedName, Refused, Site, plan};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use plan::{
+    Action, Catalog, Desired, Ident, NewPassword, PasswordState, Plan, QualifiedName, Refused, Site, plan,
+};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout};
 
 use super::credentials::distrust;
 use super::desired::{Cast, desired};
+use super::look::Look;
 use super::outcome::{self, Outcome};
 use super::resolve;
 use super::secrets::{self, Relation};
@@ -50,7 +54,12 @@ pub(super) struct Work<'a> {
 /// What changes from round to round.
 #[derive(Default)]
 pub(super) struct State {
+    /// Those that are reconciled.
     pub(super) resources: Vec<Resource>,
+    /// Those that would be if none were merely observed; none when none is.
+    pub(super) everyone: Vec<Resource>,
+    /// Roles of those that are not.
+    pub(super) spared: BTreeSet<Ident>,
     pub(super) expected: BTreeMap<Ident, Expected>,
     pub(super) passwords: BTreeMap<Ident, NewPassword>,
     pub(super) refused: Vec<Refused>,
@@ -69,16 +78,41 @@ struct Round<'r, 's> {
 impl Work<'_> {
     /// Brings the database to what its resources want, and reports.
     pub(super) async fn run(&self, resources: Vec<Resource>) -> Result<Next, Error> {
-        let mut state = State { resources: self.taking_part(&resources).await?, ..State::default() };
-        state.outcome.findings = self.findings(&resources, &state.resources).await?;
+        let mut state = self.state(&resources).await?;
+        let (observed, resources): (Vec<_>, Vec<_>) =
+            resources.into_iter().partition(|one| self.is_observed(one));
         self.read_passwords(&mut state).await?;
-        // Not before: a password that changed while it was read is no drift.
-        let was_settled = self.was_settled(&resources, &settled(self.context, &resources));
         let verifier = Verifier::new(self.context, self.address.clone());
         let mut sessions = Sessions::new(self.server, &verifier).with_limit(self.limit);
-        let mut round = Round { verifier: &verifier, sessions: &mut sessions, is_drift: was_settled };
+        if !resources.is_empty() {
+            self.rounds(&mut state, &resources, (&verifier, &mut sessions)).await?;
+        }
+        let look = match observed.is_empty() {
+            true => Look::default(),
+            false => self.look(&state, &verifier, &mut sessions).await?,
+        };
+        sessions.close().await;
+        self.miss_passwords(&mut state)?;
+        let next = self.finish(&state, &resources).await?;
+        if state.outcome.left.is_empty() && state.busy.is_empty() {
+            self.context.memory.settle(self.key, settled(self.context, &resources));
+        }
+        self.report_looks(&look, &observed).await?;
+        Ok(next)
+    }
+
+    /// Rounds until nothing is left to do for the resources that are reconciled.
+    async fn rounds(
+        &self,
+        state: &mut State,
+        resources: &[Resource],
+        (verifier, sessions): (&Verifier<'_>, &mut Sessions<'_>),
+    ) -> Result<(), Error> {
+        // Not before: a password that changed while it was read is no drift.
+        let was_settled = self.was_settled(resources, &settled(self.context, resources));
+        let mut round = Round { verifier, sessions, is_drift: was_settled };
         for number in 1..=ROUNDS {
-            let end = self.round(&mut state, &mut round).await?;
+            let end = self.round(state, &mut round).await?;
             round.is_drift = false;
             state.outcome.is_stale = matches!(end, Some(End::Stale | End::Busy(_)));
             match end {
@@ -89,20 +123,17 @@ impl Work<'_> {
                 Some(End::Complete | End::Refused(_) | End::NotConverged(_)) => (),
             }
         }
-        sessions.close().await;
-        self.miss_passwords(&mut state)?;
-        let next = self.finish(&state, &resources).await?;
-        if state.outcome.left.is_empty() && state.busy.is_empty() {
-            self.context.memory.settle(self.key, settled(self.context, &resources));
-        }
-        Ok(next)
+        Ok(())
     }
 
-    /// One round, and how applying its plan ended; `None` when nothing was left to do.
-    async fn round(&self, state: &mut State, round: &mut Round<'_, '_>) -> Result<Option<End>, Error> {
-        round.verifier.expect(&state.expected);
-        let mut wanted = self.desired(state)?;
-        let mut catalog = round.sessions.read(&wanted).await?;
+    /// Reads what the server has of what is wanted.
+    pub(super) async fn read(
+        &self,
+        state: &State,
+        sessions: &mut Sessions<'_>,
+        wanted: &Desired,
+    ) -> Result<Catalog, Error> {
+        let mut catalog = sessions.read(wanted).await?;
         self.context.servers.introduce(self.server, &catalog);
         let is_news = self.context.servers.identify(&self.address, &catalog);
         if is_news && self.is_alias() {
@@ -112,6 +143,14 @@ impl Work<'_> {
         if !admin.superuser {
             verify::try_unknown(self.context, self.server, &state.expected, &mut catalog).await?;
         }
+        Ok(catalog)
+    }
+
+    /// One round, and how applying its plan ended; `None` when nothing was left to do.
+    async fn round(&self, state: &mut State, round: &mut Round<'_, '_>) -> Result<Option<End>, Error> {
+        round.verifier.expect(&state.expected);
+        let mut wanted = self.desired(state)?;
+        let mut catalog = self.read(state, round.sessions, &wanted).await?;
         let mut next = plan(&wanted, &catalog);
         if round.is_drift {
             state.outcome.drift.clone_from(&next.actions);
@@ -222,6 +261,7 @@ impl Work<'_> {
             neighbours: self.neighbours,
             passwords: &state.passwords,
             refused: &state.refused,
+            spared: &state.spared,
         }
     }
 
@@ -238,10 +278,13 @@ impl Work<'_> {
             Some(settled) => settled == *now,
             None => resources.iter().all(|resource| {
                 let status = resource.status();
-                let is_ready = status.and_then(|status| find(&status.conditions, ConditionType::Ready));
-                is_ready.is_some_and(|ready| {
-                    ready.status == "True" && ready.observed_generation == resource.generation()
-                })
+                let found = |of| status.and_then(|status| find(&status.conditions, of));
+                let is_of_now = |one: &&Condition| one.observed_generation == resource.generation();
+                let is_ready = |one: &Condition| one.status == "True";
+                // What could not be repaired before a restart did not come from the resource since.
+                let remains = |one: &Condition| one.reason == Reason::DriftRemains.as_str();
+                found(ConditionType::Ready).filter(is_of_now).is_some_and(is_ready)
+                    || found(ConditionType::Drifted).filter(is_of_now).is_some_and(remains)
             }),
         }
     }
@@ -257,14 +300,9 @@ impl Work<'_> {
         was_there && next.actions.iter().any(|action| matches!(action, Action::CreateDatabase { .. }))
     }
 
-    /// Those of the resources that can be provisioned as far as Kubernetes is concerned.
-    async fn taking_part(&self, resources: &[Resource]) -> Result<Vec<Resource>, kube::Error> {
-        let mut taking_part = Vec::new();
-        for resource in resources {
-            if self.obstacle(resource).await?.is_none() {
-                taking_part.push(resource.clone());
-            }
-        }
+    /// Those that can be provisioned, of the resources that Kubernetes does not stand in the way of.
+    pub(super) fn taking_part(&self, resources: &[Resource], able: Vec<Resource>) -> Vec<Resource> {
+        let mut taking_part = able;
         let census = gather::census(self.context);
         let known = census.databases(self.key).iter();
         let mut databases = known.chain(resources.iter().filter(|one| matches!(one, Resource::Database(_))));
@@ -281,7 +319,7 @@ impl Work<'_> {
                     || (is_known && one.is_provisioned_at(&self.address.to_string(), &self.key.server))
             });
         }
-        Ok(taking_part)
+        taking_part
     }
 
     fn has_database(&self, resource: &Resource) -> bool {
@@ -290,26 +328,27 @@ impl Work<'_> {
     }
 
     /// Why resources do not take part.
-    async fn findings(
+    pub(super) async fn findings(
         &self,
         resources: &[Resource],
-        taking_part: &[Resource],
+        takes_part: impl Fn(&Resource) -> bool,
     ) -> Result<BTreeMap<String, Finding>, kube::Error> {
         let mut findings = BTreeMap::new();
-        for resource in
-            resources.iter().filter(|one| !taking_part.iter().any(|other| other.uid() == one.uid()))
-        {
+        for resource in resources.iter().filter(|one| !takes_part(one)) {
             let obstacle = self.obstacle(resource).await?;
             let waits = || Finding {
                 reason: Reason::DatabaseMissing,
-                message: format!("the PostgresDatabase of {} is not Ready", resource.database()),
+                message: format!(
+                    "the PostgresDatabase of {} is not Ready, or not reconciled",
+                    resource.database()
+                ),
             };
             findings.insert(resource.uid().to_owned(), obstacle.unwrap_or_else(waits));
         }
         Ok(findings)
     }
 
-    async fn obstacle(&self, resource: &Resource) -> Result<Option<Finding>, kube::Error> {
+    pub(super) async fn obstacle(&self, resource: &Resource) -> Result<Option<Finding>, kube::Error> {
         if resource.is_deleting() {
             return Ok(None);
         }

@@ -31,6 +31,11 @@ impl<'w> App<'w> {
         app
     }
 
+    /// One that was provisioned in a world before this one's operator, or will be.
+    pub(crate) fn of(world: &'w World, name: &str, owner: &str) -> Self {
+        Self { world, name: name.to_owned(), owner: owner.to_owned(), users: AtomicU32::new(0) }
+    }
+
     /// A user that is Ready; `more` is the rest of its spec.
     pub(crate) async fn user(&self, more: &str) -> String {
         let user = format!("{}u{}", self.name, self.users.fetch_add(1, Ordering::Relaxed));

@@ -1,8 +1,10 @@
 //! What others change behind the operator's back is found, repaired and reported.
 
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
 use kube::api::{ApiResource, ListParams, Request};
 use operator::api::user::PostgresUser;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testbed::eventually;
 
 use crate::app::{App, may};
@@ -158,6 +160,103 @@ async fn a_new_schema_is_growth_and_no_drift() {
 }
 
 #[tokio::test]
+async fn what_was_repaired_can_be_read_the_next_morning() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id; CREATE TABLE public.visits ()").await;
+    let drift = async |count: u32| {
+        eventually("the drift to be remembered", PATIENCE, async || {
+            let found = world.get("pguser", &reader).await.map_err(|error| error.to_string())?;
+            let last = found.data["status"]["lastDrift"].clone();
+            if last["count"] == count { Ok(last) } else { Err(last.to_string()) }
+        })
+        .await
+    };
+    app.sql(&format!(
+        "REVOKE SELECT ON public.orders FROM {reader}; GRANT TRUNCATE ON public.visits TO {reader}"
+    ))
+    .await;
+    let first = drift(1).await;
+    let objects = ["SELECT on public.orders was revoked from ", "TRUNCATE on public.visits was given to "];
+    assert_eq!(first["objects"], json!(objects.map(|object| format!("{object}{reader}"))));
+    assert_eq!((&first["changes"], &first["repaired"]), (&json!(2), &first["time"]));
+    world.condition("pguser", &reader, ("Drifted", "False", "InSync")).await;
+    assert_eq!(drift(1).await, first);
+
+    app.sql(&format!("REVOKE SELECT ON public.orders FROM {reader}")).await;
+    assert_eq!(drift(2).await["objects"].as_array().unwrap().len(), 1);
+    // Growth is none.
+    app.sql("CREATE SCHEMA imported; CREATE TABLE imported.rows (id int)").await;
+    let grown = app.user(", access: read").await;
+    app.sql("CREATE SCHEMA later; CREATE TABLE later.rows (id int)").await;
+    world.event(&grown, "Extended", 1).await;
+    world.checks(&app.name, 2).await;
+    assert_eq!(world.get("pguser", &grown).await.unwrap().data["status"]["lastDrift"], Value::Null);
+}
+
+#[tokio::test]
+async fn drift_that_cannot_be_repaired_is_told_once_and_counts_once() {
+    let world = World::on(16).await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id").await;
+    // A superuser's, which the operator does not mind.
+    app.sql(&format!(
+        "CREATE FUNCTION public.refuse() RETURNS event_trigger LANGUAGE plpgsql AS
+           $$ BEGIN RAISE EXCEPTION 'not today'; END $$;
+         CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN ('GRANT') EXECUTE FUNCTION public.refuse();
+         ALTER EVENT TRIGGER refuse ENABLE ALWAYS; REVOKE SELECT ON public.orders FROM {reader}"
+    ))
+    .await;
+    let found = world.condition("pguser", &reader, ("Drifted", "True", "DriftRemains")).await;
+    let since = found.data["status"]["lastDrift"]["time"].clone();
+    let note = world.warning(&reader, "DriftRemains").await;
+    assert_eq!(note, format!("SELECT on public.orders was revoked from {reader}; not repaired"));
+    let before = world.writes();
+    world.checks(&app.name, 4).await;
+    assert_eq!(world.writes(), before, "each check finds it");
+    // A restart does not forget it.
+    world.stop_operator().await;
+    world.start_operator();
+    world.checks(&app.name, 3).await;
+    assert_eq!(world.writes(), before, "each check finds it");
+
+    app.sql("DROP EVENT TRIGGER refuse").await;
+    world.event(&reader, "DriftRepaired", 1).await;
+    let found = world.condition("pguser", &reader, ("Drifted", "False", "InSync")).await;
+    let last = &found.data["status"]["lastDrift"];
+    assert_eq!((&last["time"], &last["count"]), (&since, &json!(1)));
+    assert!(last["repaired"].is_string());
+}
+
+#[tokio::test]
+async fn somebody_who_breaks_something_else_each_time_does_not_flood() {
+    let mut world = World::without_operator(17).await;
+    world.settings.resync = std::time::Duration::from_millis(100);
+    world.start_operator();
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    let tables: Vec<_> = (0..20).map(|number| format!("public.t{number}")).collect();
+    let create: Vec<_> = tables.iter().map(|table| format!("CREATE TABLE {table} ()")).collect();
+    app.sql_as_owner(&create.join(";")).await;
+    for (count, table) in (1_u32..).zip(&tables) {
+        app.sql(&format!("REVOKE SELECT ON {table} FROM {reader}")).await;
+        eventually("the repair", PATIENCE, async || {
+            let found = world.get("pguser", &reader).await.map_err(|error| error.to_string())?;
+            let last = found.data["status"]["lastDrift"].clone();
+            if last["count"] == count { Ok(()) } else { Err(last.to_string()) }
+        })
+        .await;
+    }
+    let note = world.event(&reader, "DriftRepaired", 10).await;
+    assert!(note.starts_with("more of the same"), "{note}");
+    let events: Api<Event> = Api::namespaced(world.admin.clone(), &world.namespace);
+    let events = events.list(&ListParams::default()).await.unwrap().into_iter();
+    assert_eq!(events.filter(|event| event.reason.as_deref() == Some("DriftRepaired")).count(), 9);
+}
+
+#[tokio::test]
 async fn drift_is_a_column() {
     // The report of a check stands until the next one, which does not come.
     let world = World::told().await;
@@ -171,16 +270,42 @@ async fn drift_is_a_column() {
     assert_eq!(cells(&world, &reader).await, [&reader, &app.name, &reader, "read", "True", "True"]);
 }
 
+#[tokio::test]
+async fn the_last_drift_is_a_column_of_the_wide_table() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    let wide = async |column: &str| {
+        let table = table(&world).await;
+        let columns = table["columnDefinitions"].as_array().unwrap();
+        let at = columns.iter().position(|one| one["name"] == column && one["priority"] == 1).unwrap();
+        let row = table["rows"].as_array().unwrap().iter().find(|row| row["cells"][0] == reader).unwrap();
+        row["cells"][at].clone()
+    };
+    assert_eq!(wide("Last Drift").await, Value::Null);
+    app.sql(&format!("REVOKE CONNECT ON DATABASE {} FROM {reader}", app.name)).await;
+    world.event(&reader, "DriftRepaired", 1).await;
+    world.condition("pguser", &reader, ("Drifted", "False", "InSync")).await;
+    assert!(wide("Last Drift").await.is_string());
+    world.patch("pguser", &reader, json!({ "spec": { "mode": "Observe", "suspend": true } })).await;
+    assert_eq!((wide("Mode").await, wide("Suspended").await), (json!("Observe"), json!(true)));
+}
+
 /// What `kubectl get pguser` shows, but for the age.
 async fn cells(world: &World, user: &str) -> Vec<String> {
-    let kind = ApiResource::erase::<PostgresUser>(&());
-    let url = format!("/apis/{}/namespaces/{}/{}", kind.api_version, world.namespace, kind.plural);
-    let mut request = Request::new(url).list(&ListParams::default()).unwrap();
-    request.headers_mut().insert("accept", "application/json;as=Table;v=v1;g=meta.k8s.io".parse().unwrap());
-    let table: Value = world.admin.request(request).await.unwrap();
+    let table = table(world).await;
     let columns = table["columnDefinitions"].as_array().unwrap();
     let shown = |at: &usize| columns[*at]["priority"] == 0 && columns[*at]["name"] != "Age";
     let row = table["rows"].as_array().unwrap().iter().find(|row| row["cells"][0] == user).unwrap();
     let cells = row["cells"].as_array().unwrap();
     (0..cells.len()).filter(shown).map(|at| cells[at].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// All users of the operator's namespace, as kubectl gets them.
+async fn table(world: &World) -> Value {
+    let kind = ApiResource::erase::<PostgresUser>(&());
+    let url = format!("/apis/{}/namespaces/{}/{}", kind.api_version, world.namespace, kind.plural);
+    let mut request = Request::new(url).list(&ListParams::default()).unwrap();
+    request.headers_mut().insert("accept", "application/json;as=Table;v=v1;g=meta.k8s.io".parse().unwrap());
+    world.admin.request(request).await.unwrap()
 }

@@ -37,6 +37,11 @@ fn leaving() -> serde_json::Value {
 
 /// What is wanted of database `app`, where `neighbours` are all resources of the server.
 fn wanted(neighbours: &[Resource]) -> Desired {
+    wanted_sparing(neighbours, &[])
+}
+
+/// The same, where these roles are others'.
+fn wanted_sparing(neighbours: &[Resource], spared: &[&str]) -> Desired {
     let resources: Vec<_> = neighbours.iter().filter(|one| one.database() == "app").cloned().collect();
     let key = DatabaseKey {
         server: ServerKey::Named {
@@ -54,6 +59,7 @@ fn wanted(neighbours: &[Resource]) -> Desired {
         neighbours,
         passwords: &BTreeMap::new(),
         refused: &[],
+        spared: &spared.iter().map(|role| role.parse().unwrap()).collect(),
     };
     desired(&cast).unwrap()
 }
@@ -70,6 +76,13 @@ fn a_database_and_its_user_are_wanted() {
     assert_eq!(logins, ["owner", "reader"]);
     let grantees: Vec<_> = wanted.grantees.keys().map(Ident::as_str).collect();
     assert_eq!(grantees, ["reader"]);
+}
+
+#[test]
+fn a_role_is_spared_unless_somebody_wants_it_who_takes_part() {
+    let neighbours = [database("app", "owner", &json!({})), user("reader", "app", &json!({}))];
+    let wanted = wanted_sparing(&neighbours, &["reader", "other"]);
+    assert_eq!(wanted.spared.iter().map(Ident::as_str).collect::<Vec<_>>(), ["other"]);
 }
 
 #[test]
