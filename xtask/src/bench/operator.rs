@@ -55,6 +55,7 @@ impl Operator {
         let rendered = helm::template(&root.join(CHART), "postgres-provisioner", "provisioner", "");
         let rendered = rendered.map_err(anyhow::Error::msg)?;
         let identity = cluster.install_identity(&rendered, "provisioner").await;
+        cluster.extend_identity(&identity, &namespace).await;
         let kubeconfig = write_kubeconfig(&identity, &namespace)?;
         let environment = BTreeMap::from([
             ("KUBECONFIG", kubeconfig.display().to_string()),

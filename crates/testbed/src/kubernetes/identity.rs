@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config, ResourceExt as _,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
     config::Kubeconfig,
 };
 use serde::de::DeserializeOwned;
@@ -87,6 +87,39 @@ impl Cluster {
         let config = super::config(kubeconfig.clone()).await;
         let rules = granted.into_iter().map(|(_, rule)| rule).collect();
         Identity { service_account, kubeconfig, rules, config }
+    }
+}
+
+impl Cluster {
+    /// Gives the identity, in another namespace, the rights that it has in the one of its service account only: for
+    /// programs that take another namespace for their own.
+    pub async fn extend_identity(&self, identity: &Identity, namespace: &str) {
+        let client = self.client();
+        let user = identity.service_account.split(':').collect::<Vec<_>>();
+        let [_, _, home, account] = user[..] else { panic!("{user:?} is no service account") };
+        let bindings = Api::<RoleBinding>::namespaced(client.clone(), home);
+        let bindings = bindings.list(&ListParams::default()).await.expect("the administrator lists bindings");
+        let is_its = |subject: &Subject| {
+            subject.name == account && subject.namespace.as_deref().is_none_or(|place| place == home)
+        };
+        let mut granted = Vec::new();
+        for binding in bindings.items.iter().filter(|one| one.subjects.iter().flatten().any(is_its)) {
+            let rules = rules(&client, &binding.role_ref, Some(home)).await;
+            let (name, subject) =
+                (binding.name_any(), json!({ "kind": "ServiceAccount", "name": account, "namespace": home }));
+            let role_ref = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name });
+            let metadata = json!({ "name": name, "namespace": namespace });
+            let api = "rbac.authorization.k8s.io/v1";
+            for document in [
+                json!({ "apiVersion": api, "kind": "Role", "metadata": metadata, "rules": rules }),
+                json!({ "apiVersion": api, "kind": "RoleBinding", "metadata": metadata, "roleRef": role_ref, "subjects": [subject] }),
+            ] {
+                let document = serde_json::from_value(document).expect("a role or binding");
+                apply_one(&client, &document, namespace).await.expect("roles and bindings are valid");
+            }
+            granted.extend(rules.into_iter().map(|rule| (Some(namespace.to_owned()), rule)));
+        }
+        wait_until_granted(&client, &identity.service_account, &granted).await;
     }
 }
 
