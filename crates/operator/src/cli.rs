@@ -85,6 +85,11 @@ pub struct RunArgs {
     #[arg(long, global = true, env = "RESYNC_SECONDS", value_name = "SECONDS", default_value_t = 300,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     resync_seconds: u64,
+    /// How long a deleted resource waits for its server, in seconds, before it is let go and what is left to do there is
+    /// kept in the operator's namespace
+    #[arg(long, global = true, env = "DELETION_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 600,
+          value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    deletion_timeout_seconds: u64,
     /// Namespaces to watch, separated by commas [default: all]
     #[arg(long, global = true, env = "WATCH_NAMESPACES", value_name = "NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
@@ -306,6 +311,7 @@ impl RunArgs {
         Ok(Settings {
             template: self.pg_template,
             resync: Duration::from_secs(self.resync_seconds),
+            deletion_timeout: Duration::from_secs(self.deletion_timeout_seconds),
             watch,
             namespace: given(self.pod_namespace),
             boundaries: Boundaries {

@@ -296,6 +296,15 @@ reasons! {
     LeftInPlace, EventType::Warning,
         "The resource was deleted while it was observed or suspended: what it has on the server stays as it is.",
         "Remove by hand what is not wanted. A new resource of the same namespace and name finds it again.";
+    DeletionDeferred, EventType::Warning,
+        "The resource was let go although its server could not be cleaned up in time; a `ConfigMap` in the operator's namespace keeps what is left to do.",
+        "Nothing, if the server comes back: the operator does it then. If it never will, delete the `ConfigMap`.";
+    DeletionCompleted, EventType::Normal,
+        "What was left to do on a server for a deleted resource is done. The event is about the `ConfigMap` that kept it.",
+        "";
+    DeletionGivenUp, EventType::Warning,
+        "There are more deleted resources of one namespace whose servers cannot be cleaned up than are kept: the oldest was given up.",
+        "The message says what stays on which server: remove it there.";
     ServerLeft, EventType::Warning,
         "The resource moved to another server; the message names what stays on the old one.",
         "Remove it there when it is no longer needed.";

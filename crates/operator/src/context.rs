@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use exec::Server;
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use plan::PasswordState;
 use tokio::sync::mpsc::UnboundedSender;
@@ -12,6 +13,7 @@ use crate::api::shared::Status;
 use crate::backoff::Pauses;
 use crate::caches::{Caches, Version};
 use crate::events::Events;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::pass::gather::{Clock, Kept};
 use crate::resource::{DatabaseKey, ObjectName, Resource, Treatment};
@@ -44,6 +46,8 @@ pub struct Context {
     pub events: Events,
     /// Where passes tell what concerns other databases.
     pub touched: UnboundedSender<Touched>,
+    /// What is left to do for resources that are gone.
+    pub ledger: Arc<Ledger>,
     /// What it remembers from pass to pass.
     pub memory: Memory,
     /// All resources in order, as long as nothing changes.
@@ -72,6 +76,8 @@ pub struct Memory {
     reported: Mutex<BTreeMap<String, Reported>>,
     refused: Mutex<BTreeSet<String>>,
     compared: Mutex<BTreeMap<ObjectName, Compared>>,
+    /// Since when deleted resources wait, by uid.
+    waiting: Mutex<BTreeMap<String, Timestamp>>,
 }
 
 /// A stored verifier and the version of a Secret, once compared.
@@ -148,9 +154,21 @@ impl Memory {
         }
     }
 
+    /// Since when this process waits with the deletion of a resource: from the first time that it was tried.
+    pub fn waits_since(&self, uid: &str) -> Timestamp {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting.entry(uid.to_owned()).or_insert_with(Timestamp::now)
+    }
+
+    /// The same of all that wait, by uid.
+    pub fn waiting(&self) -> BTreeMap<String, Timestamp> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Forgets a resource that is gone.
     pub fn forget_resource(&self, uid: &str) {
         self.set_refused(uid, false);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 

@@ -17,6 +17,7 @@ pub mod events;
 pub mod http;
 pub mod index;
 pub mod lanes;
+pub mod ledger;
 pub mod logging;
 pub mod metrics;
 pub mod pass;

@@ -292,7 +292,7 @@ impl Provisioned {
     }
 
     /// The server and the credentials that were used.
-    fn server_key(&self) -> ServerKey {
+    pub(crate) fn server_key(&self) -> ServerKey {
         let host = self.server.rsplit_once(':').map_or(&*self.server, |(host, _)| host);
         match &self.superuser_secret {
             None => ServerKey::Configured,

@@ -13,6 +13,7 @@ use crate::backoff::Pauses;
 use crate::context::{Context, Memory};
 use crate::crd_apply::Absent;
 use crate::events::Events;
+use crate::ledger::Ledger;
 use crate::pass::gather::{Clock, Kept};
 use crate::passes::{Passes, run_with};
 use crate::servers::Servers;
@@ -113,13 +114,15 @@ async fn start(
         Some(installation) => installation,
         None => cluster_uid(&client).await?,
     };
+    let namespace = settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let clock = Clock::default();
-    let (caches, watches) = watch::start(&client, &settings, &clock);
+    let ledger = Arc::new(Ledger::new(client.clone(), (&namespace, &installation), clock.clone()));
+    let (caches, watches) = watch::start(&client, &settings, (&ledger, &clock));
     caches.ready().await.map_err(|_| Error::Watches)?;
     let (databases, users) = caches.counts();
     tracing::info!(databases, users, "caches are filled");
     let context = Context {
-        namespace: settings.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
+        namespace,
         server: settings.server.clone().map(Arc::new),
         installation,
         caches,
@@ -128,6 +131,7 @@ async fn start(
         pauses: Pauses::default(),
         events: Events::new(client.clone()),
         touched: watches.sender.clone(),
+        ledger,
         memory: Memory::new(clock.clone()),
         census: Kept::default(),
         clock,

@@ -23,6 +23,8 @@ pub struct Settings {
     pub template: Ident,
     /// How often a database is checked although nothing happened.
     pub resync: Duration,
+    /// How long a deletion may wait for a server before it is put off.
+    pub deletion_timeout: Duration,
     /// The namespaces that are watched; empty for all.
     pub watch: BTreeSet<String>,
     /// The operator's own namespace, whose resources are trusted; `None` for the client's default.
@@ -99,6 +101,7 @@ impl Settings {
             maintenance: constant("postgres"),
             template: constant("template0"),
             resync: Duration::from_mins(5),
+            deletion_timeout: Duration::from_mins(10),
             watch: BTreeSet::new(),
             namespace: None,
             boundaries: Boundaries::default(),

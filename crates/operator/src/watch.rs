@@ -25,6 +25,7 @@ use crate::caches::{Caches, NamespaceMeta, SecretMeta};
 use crate::conditions::{ConditionType, find};
 use crate::context::Context;
 use crate::index::{Index, Name, Seen};
+use crate::ledger::{Entry, Ledger};
 use crate::pass::gather::Clock;
 use crate::passes::{Passes, Urgency};
 use crate::patch;
@@ -47,6 +48,8 @@ pub enum Touched {
     Namespace(String),
     /// A server answers again.
     Server(ServerKey),
+    /// What is left to do for a resource that is gone.
+    Deferred(Arc<Entry>),
 }
 
 /// The watches; they end when this is dropped.
@@ -58,7 +61,11 @@ pub struct Watches {
 }
 
 /// Starts all watches.
-pub fn start(client: &Client, settings: &Settings, clock: &Clock) -> (Caches, Watches) {
+pub fn start(
+    client: &Client,
+    settings: &Settings,
+    (ledger, clock): (&Arc<Ledger>, &Clock),
+) -> (Caches, Watches) {
     let (sender, touched) = unbounded_channel();
     let mut tasks = JoinSet::new();
     let scopes: Vec<_> = match settings.watch.is_empty() {
@@ -84,6 +91,8 @@ pub fn start(client: &Client, settings: &Settings, clock: &Clock) -> (Caches, Wa
         caches.secrets.push(secrets(client, scope, &mut tasks, sender.clone()));
         caches.namespaces.push(namespaces(client, scope, &mut tasks, (&sender, clock)));
     }
+    let deferred = sender.clone();
+    tasks.spawn(ledger.clone().follow(move |entry| _ = deferred.send(Touched::Deferred(entry))));
     (caches, Watches { _tasks: tasks, sender, touched })
 }
 
@@ -207,10 +216,13 @@ pub async fn follow(context: &Arc<Context>, passes: &Passes<DatabaseKey, ()>, mu
             drop(passes.request(&resource.key(), urgency));
         }
     }
+    for key in context.ledger.keys(|_| true) {
+        drop(passes.request(&key, Urgency::Routine));
+    }
     while let Some(touched) = watches.touched.recv().await {
         let urgency = match touched {
             Touched::Resource(_) | Touched::Secret(_) | Touched::Namespace(_) => Urgency::Pressing,
-            Touched::Server(_) => Urgency::Routine,
+            Touched::Server(_) | Touched::Deferred(_) => Urgency::Routine,
         };
         for key in concerned(context, touched, &mut index) {
             drop(passes.request(&key, urgency));
@@ -224,10 +236,25 @@ fn concerned(context: &Arc<Context>, touched: Touched, index: &mut Index) -> BTr
         Touched::Secret(name) => {
             let shown = context.caches.secret_version(&name);
             let is_ours = context.vault.saw(&name, shown.as_ref());
-            by_secret(index, &name, is_ours)
+            let mut concerned = by_secret(index, &name, is_ours);
+            concerned.extend(deferred(context, |secret| *secret == name));
+            concerned
         }
-        Touched::Namespace(name) => index.naming(&Name::Namespace(name)).map(Resource::key).collect(),
-        Touched::Server(key) => index.naming(&Name::Server(key)).map(Resource::key).collect(),
+        Touched::Namespace(name) => {
+            let left = deferred(context, |secret| secret.namespace == name);
+            index.naming(&Name::Namespace(name)).map(Resource::key).chain(left).collect()
+        }
+        Touched::Server(key) => {
+            let left = context.ledger.keys(|entry| entry.server() == key);
+            index.naming(&Name::Server(key)).map(Resource::key).chain(left).collect()
+        }
+        Touched::Deferred(entry) => {
+            let roles = entry.roles().map(|role| Name::Role(role.name));
+            let mut concerned: BTreeSet<_> =
+                roles.flat_map(|role| index.naming(&role).map(Resource::key).collect::<Vec<_>>()).collect();
+            concerned.insert(entry.key());
+            concerned
+        }
     }
 }
 
@@ -306,4 +333,12 @@ fn by_secret(index: &Index, name: &ObjectName, is_ours: bool) -> BTreeSet<Databa
         keys.extend(naming.values().map(|one| one.key()));
     }
     keys
+}
+
+/// The databases in which something is left to do with admin credentials from such a Secret.
+fn deferred(context: &Context, is_concerned: impl Fn(&ObjectName) -> bool) -> Vec<DatabaseKey> {
+    context.ledger.keys(|entry| match entry.server() {
+        ServerKey::Named { secret, .. } => is_concerned(&secret),
+        ServerKey::Configured => false,
+    })
 }

@@ -243,6 +243,8 @@ fn resources_of_any_form_become_statements_in_which_every_name_is_quoted() {
                 template: &"template0".parse().unwrap(),
                 resources: &resources,
                 neighbours: &accepted,
+                entries: &[],
+                elsewhere: &std::collections::BTreeSet::new(),
                 passwords: &passwords,
                 refused: &[],
                 spared: &BTreeSet::new(),

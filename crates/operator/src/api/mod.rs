@@ -25,7 +25,9 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label of our Secrets: the uid of the resource that a Secret belongs to. Where no owner reference can be set
 /// (another namespace), this is the only link.
 pub const LABEL_RESOURCE_UID: &str = "pgprovisioner.drewsonne.github.io/resource-uid";
-/// Annotation of our Secrets, for people: kind, namespace and name of that resource, `kind/namespace/name`.
+/// Label of the `ConfigMaps` that keep what is left to do for resources that were let go.
+pub const LABEL_LEDGER: &str = "pgprovisioner.drewsonne.github.io/ledger";
+/// Annotation of our Secrets and of those `ConfigMaps`, for people: kind, namespace and name of that resource, `kind/namespace/name`.
 // Not a label: a name may have 253 characters, a label's value 63.
 pub const ANNOTATION_RESOURCE: &str = "pgprovisioner.drewsonne.github.io/resource";
 /// Annotation of a Namespace: its consent that resources of other namespaces place Secrets in it. Namespaces

@@ -59,7 +59,7 @@ pub fn admit(world: &World<'_>, resources: &[Resource]) -> Admission {
 
 fn judge(world: &World<'_>, resource: &Resource, claims: &Claims<'_>, at: usize) -> Result<(), Finding> {
     check_names(resource)?;
-    check_server(world, resource)?;
+    check_server(world, resource.namespace(), &resource.server_key())?;
     check_secret(world, resource)?;
     check_database(world, resource, claims)?;
     claims.check(at)
@@ -103,9 +103,9 @@ fn way_through(boundary: Boundary, consent: &str) -> String {
     }
 }
 
-fn check_server(world: &World<'_>, resource: &Resource) -> Result<(), Finding> {
-    let own = resource.namespace();
-    let ServerKey::Named { host, secret } = resource.server_key() else { return Ok(()) };
+/// Whether resources of this namespace may use the server and its admin credentials.
+pub(super) fn check_server(world: &World<'_>, own: &str, server: &ServerKey) -> Result<(), Finding> {
+    let ServerKey::Named { host, secret } = server else { return Ok(()) };
     if own == world.trusted {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! From resources to what is wanted of one database. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use plan::{
     Access, Claim, Desired, Disposition, Grantee, Ident, Leaving, Login, Managed, Marker, NewPassword, Oid,
@@ -10,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::api::shared::Provisioned;
 use crate::api::user;
+use crate::ledger::{Entry, Kind};
 use crate::resource::{DatabaseKey, Resource};
 use crate::servers::Address;
 
@@ -27,6 +29,10 @@ pub struct Cast<'a> {
     pub resources: &'a [Resource],
     /// Every resource that is served on the server, eldest first: a role can stand in several databases.
     pub neighbours: &'a [Resource],
+    /// What is left to do on the server for resources that are gone.
+    pub entries: &'a [Arc<Entry>],
+    /// Those of them that are not for the server that answered, by uid.
+    pub elsewhere: &'a BTreeSet<String>,
     /// What the server is sent of the passwords that are in their Secrets.
     pub passwords: &'a BTreeMap<Ident, NewPassword>,
     /// What the server refused.
@@ -71,7 +77,23 @@ impl Cast<'_> {
         };
         let sharers: Vec<_> = self.neighbours.iter().filter(is_sharer).collect();
         let leader = sharers.iter().find(|one| one.role() == role && !one.is_deleting());
-        claim(self.installation, leader.copied().unwrap_or(claimant), &sharers)
+        let mut claim = claim(self.installation, leader.copied().unwrap_or(claimant), &sharers);
+        let is_left = |entry: &&Arc<Entry>| {
+            entry.namespace == claimant.namespace() && entry.has_role(role) && !self.is_elsewhere(entry)
+        };
+        claim.uids.extend(self.entries.iter().filter(is_left).map(|entry| entry.uid.clone()));
+        claim
+    }
+
+    /// What is left to do in the database for resources that are gone.
+    fn departures(&self) -> impl Iterator<Item = &Entry> {
+        let is_here =
+            |entry: &&Arc<Entry>| entry.database() == self.key.database && !self.is_elsewhere(entry);
+        self.entries.iter().filter(is_here).map(|entry| &**entry)
+    }
+
+    fn is_elsewhere(&self, entry: &Entry) -> bool {
+        self.elsewhere.contains(&entry.uid)
     }
 
     /// What the status remembers, if it speaks of this server.
@@ -114,6 +136,9 @@ pub fn desired(cast: &Cast<'_>) -> Result<Desired, plan::IdentError> {
     for resource in cast.resources {
         push_leaving(cast, resource, &mut desired)?;
     }
+    for entry in cast.departures() {
+        push_departure(cast, entry, &mut desired)?;
+    }
     // A role that is shared is what those who share it and take part want it to be.
     let is_named = |role: &&Ident| desired.logins.contains_key(*role) || desired.leaving.contains_key(*role);
     desired.spared = cast.spared.iter().filter(|role| !is_named(role)).cloned().collect();
@@ -121,7 +146,10 @@ pub fn desired(cast: &Cast<'_>) -> Result<Desired, plan::IdentError> {
 }
 
 fn managed(cast: &Cast<'_>) -> Result<Managed, plan::IdentError> {
-    let Some(database) = cast.database() else { return Ok(Managed::No) };
+    let Some(database) = cast.database() else {
+        let gone = cast.departures().find(|entry| entry.kind == Kind::PostgresDatabase);
+        return Ok(gone.map_or(Managed::No, |entry| Managed::Released { claim: claim_of_gone(cast, entry) }));
+    };
     let claim = claim(cast.installation, database, &[database]);
     if database.is_deleting() {
         let waits = !cast.children(database).is_empty();
@@ -183,20 +211,61 @@ fn push_leaving(cast: &Cast<'_>, resource: &Resource, desired: &mut Desired) -> 
     Ok(())
 }
 
+/// What is left of a resource that is gone. Its roles are known by its uid alone: one that a namesake has taken over
+/// since, or that was lost and made again, is not touched. Whoever names a role keeps it.
+fn push_departure(cast: &Cast<'_>, entry: &Entry, desired: &mut Desired) -> Result<(), plan::IdentError> {
+    for role in entry.roles() {
+        let name: Ident = role.name.parse()?;
+        let is_named = desired.logins.contains_key(&name) || desired.leaving.contains_key(&name);
+        if is_named || cast.spared.contains(&name) {
+            continue;
+        }
+        let wants = |one: &&Resource| {
+            one.role() == role.name && one.namespace() == entry.namespace && !one.is_deleting()
+        };
+        let sharers: Vec<_> = cast.neighbours.iter().filter(wants).collect();
+        let disposition = match entry.kind {
+            Kind::PostgresDatabase if sharers.is_empty() => Disposition::Release,
+            Kind::PostgresDatabase => continue,
+            Kind::PostgresUser if sharers.is_empty() => Disposition::Drop,
+            Kind::PostgresUser => Disposition::Detach,
+        };
+        let mut claim = claim_of_gone(cast, entry);
+        if disposition != Disposition::Release {
+            // No resource's digest.
+            claim.marker.resource.clone_from(&entry.uid);
+        }
+        claim.uids.extend(sharers.iter().map(|one| one.uid().to_owned()));
+        desired.leaving.insert(name, Leaving { claim, recorded: None, disposition });
+    }
+    Ok(())
+}
+
+fn claim_of_gone(cast: &Cast<'_>, entry: &Entry) -> Claim {
+    let marker = marker(cast.installation, &entry.to_string(), &entry.uid);
+    let uids = [entry.uid.clone()].into();
+    Claim { marker, uids, names: [(entry.namespace.clone(), entry.name.clone())].into() }
+}
+
 fn claim(installation: &str, leader: &Resource, sharers: &[&Resource]) -> Claim {
     let name = |resource: &Resource| {
         let name = resource.name();
         (name.namespace, name.name)
     };
-    let marker = Marker {
-        installation: installation.to_owned(),
-        resource: digest(&format!("{}/{}", leader.kind(), leader.name())),
-        uid: leader.uid().to_owned(),
-        origin: Origin::Created,
-        released: false,
-    };
+    let marker = marker(installation, &format!("{}/{}", leader.kind(), leader.name()), leader.uid());
     let uids: BTreeSet<_> = sharers.iter().map(|resource| resource.uid().to_owned()).collect();
     Claim { marker, uids, names: sharers.iter().map(|resource| name(resource)).collect() }
+}
+
+/// What is written on what the resource has, which is named by kind, namespace and name.
+fn marker(installation: &str, resource: &str, uid: &str) -> Marker {
+    Marker {
+        installation: installation.to_owned(),
+        resource: digest(resource),
+        uid: uid.to_owned(),
+        origin: Origin::Created,
+        released: false,
+    }
 }
 
 fn recorded(oid: u32, found: &Provisioned) -> Recorded {

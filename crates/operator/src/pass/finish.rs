@@ -1,9 +1,11 @@
 //! The end of a pass: reports, and what is removed or let go. Kubernetes.
 
+use std::time::Duration;
+
 use super::credentials::former_secret;
 use super::desired::Cast;
 use super::work::{State, Work};
-use super::{Error, SOON, report, secrets};
+use super::{Error, SOON, deferral, report, secrets};
 use crate::conditions::{Finding, Notice, Reason};
 use crate::passes::Next;
 use crate::patch;
@@ -13,6 +15,10 @@ use crate::servers::Address;
 /// The finalizer of `kubectl delete --cascade=orphan`: until the collector has taken it off, users that are to
 /// stay still look like children.
 const ORPHAN: &str = "orphan";
+
+/// How soon to look again whether the server is back about which there is something left to do, where another one
+/// answers.
+const ELSEWHERE: Duration = Duration::from_hours(1);
 
 /// What the next pass waits for, the most urgent last. What is watched wakes it besides.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,11 +51,16 @@ impl Work<'_> {
                 }
             }
         }
+        if let Err(error) = self.work_off(state).await {
+            trouble = Some(error.into());
+        }
         match (trouble, waits) {
             (Some(error), _) => Err(error),
             (None, Waits::No) => {
                 self.context.pauses.clear(self.key);
-                Ok(Next::Resync)
+                let is_all_elsewhere =
+                    resources.is_empty() && self.departures().all(|it| state.elsewhere.contains(&it.uid));
+                Ok(if is_all_elsewhere { Next::After(ELSEWHERE) } else { Next::Resync })
             }
             (None, Waits::ForSomebody) => Ok(Next::After(self.context.pauses.failed(self.key.clone()))),
             (None, Waits::Shortly) => Ok(Next::After(SOON * 5)),
@@ -135,13 +146,10 @@ impl Work<'_> {
         let left = state.outcome.left.first().map(|action| format!("still to be done: {action}"));
         if let Some(message) = children.or(held).or(left) {
             let finding = Finding { reason: Reason::Deleting, message };
-            report::failure(self.context, std::slice::from_ref(resource), &finding).await?;
+            deferral::hold(self.context, resource, &finding).await?;
             return Ok(Waits::ForSomebody);
         }
-        secrets::delete(self.context, resource, &resource.secret()).await?;
-        if let Some(former) = former_secret(resource) {
-            secrets::delete(self.context, resource, &former).await?;
-        }
+        deferral::clear_secrets(self.context, resource).await?;
         let (notice, note) = match resource {
             Resource::User(_) if state.outcome.role(resource).is_some() => {
                 (Notice::RoleKept, format!("role {}", resource.role()))
@@ -163,7 +171,7 @@ impl Work<'_> {
         cast: &Cast<'_>,
         database: &Resource,
     ) -> Result<Option<String>, kube::Error> {
-        if database.has_finalizer_named(ORPHAN) {
+        if waits_for_collector(database) {
             return Ok(Some("waiting for the collector to let go its PostgresUsers".to_owned()));
         }
         let children = cast.children(database);
@@ -173,4 +181,9 @@ impl Work<'_> {
         let names: Vec<_> = children.iter().map(|child| child.name().name).collect();
         Ok((!names.is_empty()).then(|| format!("waiting for PostgresUser {}", names.join(", "))))
     }
+}
+
+/// Whether users that go with the database may be about to be let go by it.
+pub(super) fn waits_for_collector(database: &Resource) -> bool {
+    database.has_finalizer_named(ORPHAN)
 }

@@ -3,6 +3,8 @@
 pub mod admit;
 mod aside;
 mod credentials;
+mod deferral;
+mod departures;
 pub mod desired;
 mod finish;
 pub mod gather;
@@ -28,6 +30,7 @@ use tracing::field::{Empty, display};
 use crate::conditions::Finding;
 use crate::context::{Context, Settled};
 use crate::lanes::{SMALL, Weight};
+use crate::ledger::Entry;
 use crate::metrics::Ending;
 use crate::passes::{Next, Pressure};
 use crate::patch;
@@ -74,14 +77,14 @@ pub async fn run(context: Arc<Context>, key: DatabaseKey, pressure: Pressure) ->
             Ok(next) => (next, ending(next)),
             Err(error) => {
                 tracing::warn!(%error, "pass failed");
-                (Next::After(context.pauses.failed(key)), Ending::Failed)
+                (Next::After(context.pauses.failed(key.clone())), Ending::Failed)
             }
         }
     }
     .instrument(span)
     .await;
     counted.end(ending);
-    (Arc::new(()), next)
+    (Arc::new(()), deferral::in_time(&context, &key, next))
 }
 
 fn ending(next: Next) -> Ending {
@@ -93,25 +96,35 @@ fn ending(next: Next) -> Ending {
 }
 
 async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Result<Next, Error> {
-    let resources = gather::census(context).of(key);
-    if resources.is_empty() {
+    let census = gather::census(context);
+    let resources = census.of(key);
+    let entries = departures::on(context, &census.all, &key.server);
+    let is_over = |resources: &[Resource], entries: &[Arc<Entry>]| {
+        resources.is_empty() && !entries.iter().any(|entry| departures::is_of(entry, key))
+    };
+    if is_over(&resources, &entries) {
         context.memory.forget(key);
         context.pauses.clear(key);
         return Ok(Next::Never);
     }
     let resources = aside::set_aside(context, resources).await?;
-    if resources.is_empty() {
+    if is_over(&resources, &entries) {
         return Ok(Next::Never);
     }
     let database = resources.iter().find(|one| matches!(one, Resource::Database(_)));
-    tracing::Span::current().record("resource", display(database.unwrap_or(&resources[0])));
-    let admission = admitted(context, &resources[0]);
+    if let Some(resource) = database.or(resources.first()) {
+        tracing::Span::current().record("resource", display(resource));
+    }
+    let address = departures::address(context, key, &resources, &entries);
+    let admission = admitted(context, &key.server, address.as_ref());
     let resources = refuse(context, &admission.refused, resources).await?;
-    if resources.is_empty() {
+    if is_over(&resources, &entries) {
         return Ok(Next::Resync);
     }
     let server = match server(context, &key.server, &resources).await {
         Ok(server) => server,
+        // Its Secret is watched.
+        Err(_) if resources.is_empty() => return Ok(Next::Resync),
         Err(finding) => {
             failed(context, &resources, &finding).await?;
             return Ok(Next::After(SOON * 30));
@@ -120,19 +133,20 @@ async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Resu
     // Now that its credentials were read it is known where it is, and who else is there.
     let admission = match key.server {
         ServerKey::Configured => admission,
-        ServerKey::Named { .. } => admitted(context, &resources[0]),
+        ServerKey::Named { .. } => admitted(context, &key.server, Some(&Address::of(&server))),
     };
     let mut refused = resolve::lent(context, &key.server, &server, &resources);
     refused.extend(admission.refused.clone());
     let resources = refuse(context, &refused, resources).await?;
-    if resources.is_empty() {
+    let entries = departures::allowed(context, &key.server, &server, entries);
+    if is_over(&resources, &entries) {
         return Ok(Next::Resync);
     }
     if let Err(wait) = context.servers.backoffs.try_now(&backoff_key(&server)) {
         failed(context, &resources, &wait.finding).await?;
         return Ok(Next::After(wait.retry));
     }
-    connected(context, (key, pressure), &server, resources, admission).await
+    connected(context, (key, pressure), &server, (resources, entries), admission).await
 }
 
 /// The part of a pass that talks to the server, within the server's budget.
@@ -140,7 +154,7 @@ async fn connected(
     context: &Context,
     (key, pressure): (&DatabaseKey, &Pressure),
     server: &Server,
-    resources: Vec<Resource>,
+    (resources, entries): (Vec<Resource>, Vec<Arc<Entry>>),
     admission: Arc<Admission>,
 ) -> Result<Next, Error> {
     let address = Address::of(server);
@@ -159,7 +173,8 @@ async fn connected(
             know_own(context).await;
         }
         let limit = limit(context, key);
-        let work = Work { context, key, server, address: address.clone(), gate: &gate, limit, neighbours };
+        let (here, gate, entries) = (address.clone(), &*gate, &*entries);
+        let work = Work { context, key, server, address: here, gate, limit, neighbours, entries };
         let next = work.run(resources.clone()).await?;
         if context.servers.set_state(server, State::Up) == State::Down {
             tracing::info!(server = %address, "the server answers again");
@@ -251,39 +266,52 @@ async fn know_own(context: &Context) {
     sessions.close().await;
 }
 
-/// The verdict on every resource of the server that this resource is on.
-fn admitted(context: &Context, resource: &Resource) -> Arc<Admission> {
+/// The verdict on every resource of this server.
+fn admitted(context: &Context, server: &ServerKey, address: Option<&Address>) -> Arc<Admission> {
     let census = gather::census(context);
-    let (key, address) = (resource.server_key(), resolve::address(context, resource));
-    census.admission((key.clone(), address.clone()), || judge(context, &census.all, (&key, address)))
+    let way = (server.clone(), address.cloned());
+    census.admission(way, || judge(context, &census.all, (server, address)))
 }
 
-fn judge(context: &Context, all: &[Resource], (key, address): (&ServerKey, Option<Address>)) -> Admission {
-    let is_alias = address.as_ref().is_some_and(|address| resolve::is_own(context, address));
+fn judge(
+    context: &Context,
+    all: &[Resource],
+    (server, address): (&ServerKey, Option<&Address>),
+) -> Admission {
+    let is_alias = address.is_some_and(|address| resolve::is_own(context, address));
     let is_here = |other: &&Resource| {
         let others = other.server_key();
-        others == *key
-            || (address.is_some() && resolve::address(context, other) == address)
+        others == *server
+            || (address.is_some() && resolve::address(context, other).as_ref() == address)
             || (is_alias && others == ServerKey::Configured)
     };
-    let world = admit::World {
+    let here: Vec<_> = all.iter().filter(is_here).cloned().collect();
+    let mut admission = with_rules(context, |rules| admit::admit(rules, &here));
+    departures::keep_roles(context, &mut admission, &departures::on(context, all, server));
+    admission
+}
+
+/// What the rules of admission need to know of the cluster.
+fn with_rules<T>(context: &Context, judge: impl FnOnce(&admit::World<'_>) -> T) -> T {
+    judge(&admit::World {
         trusted: &context.namespace,
         boundaries: context.settings.boundaries,
         secrets_from: &|namespace| context.caches.allows_secrets_from(namespace),
         superuser_secrets_from: &|namespace| context.caches.allows_superuser_secrets_from(namespace),
         recorded: &|resource| resolve::recorded(context, resource),
-    };
-    admit::admit(&world, &all.iter().filter(is_here).cloned().collect::<Vec<_>>())
+    })
 }
 
-/// Reports why the server could not be looked at. What was deleted and has never seen a server is let go: there is
-/// nothing of it anywhere.
+/// Reports why the server could not be looked at. What was deleted waits for it, but not for ever, and not at all where
+/// it has never seen a server: there is nothing of it anywhere.
 async fn failed(context: &Context, resources: &[Resource], finding: &Finding) -> Result<(), kube::Error> {
     for resource in resources {
-        let has_seen = resource.status().is_some_and(|status| status.server.is_some());
-        match aside::may_go(context, resource) && !resource.is_leaving() && !has_seen {
-            true => patch::remove_finalizer(&context.client, resource).await?,
-            false => report::failure(context, std::slice::from_ref(resource), finding).await?,
+        if !aside::may_go(context, resource) {
+            report::failure(context, std::slice::from_ref(resource), finding).await?;
+        } else if deferral::has_something(context, resource).await? {
+            deferral::hold(context, resource, finding).await?;
+        } else {
+            patch::remove_finalizer(&context.client, resource).await?;
         }
     }
     Ok(())
@@ -299,6 +327,9 @@ async fn refuse(
     for resource in resources {
         match refused.get(resource.uid()) {
             None => served.push(resource),
+            Some(finding) if resource.is_leaving() && aside::may_go(context, &resource) => {
+                deferral::hold(context, &resource, finding).await?;
+            }
             Some(_) if aside::may_go(context, &resource) => {
                 patch::remove_finalizer(&context.client, &resource).await?;
             }
@@ -312,7 +343,9 @@ async fn refuse(
 async fn server(context: &Context, key: &ServerKey, resources: &[Resource]) -> Result<Arc<Server>, Finding> {
     match (resolve::server(context, key).await, key) {
         (Ok(server), _) => Ok(server),
-        (Err(error), ServerKey::Named { host, secret }) if resources.iter().all(Resource::is_deleting) => {
+        (Err(error), ServerKey::Named { host, secret })
+            if !resources.is_empty() && resources.iter().all(Resource::is_deleting) =>
+        {
             context.servers.last_named(host, secret).ok_or_else(|| error.finding())
         }
         (Err(error), _) => Err(error.finding()),

@@ -123,7 +123,8 @@ pub async fn server(context: &Context, key: &ServerKey) -> Result<Arc<Server>, E
     let data = secret.data.unwrap_or_default().into_iter();
     let data = data.map(|(key, value)| (key, Zeroizing::new(value.0))).collect();
     let server = Arc::new(parse(context, host, name, &data)?);
-    let used: BTreeSet<_> = context.caches.resources().iter().map(Resource::server_key).collect();
+    let mut used: BTreeSet<_> = context.caches.resources().iter().map(Resource::server_key).collect();
+    used.extend(context.ledger.keys(|_| true).into_iter().map(|key| key.server));
     let is_used = |host: &str, secret: &ObjectName| {
         used.contains(&ServerKey::Named { host: host.to_owned(), secret: secret.clone() })
     };
@@ -140,12 +141,16 @@ fn is_for(secret: &Secret, host: &str) -> bool {
 
 /// Where the server of a resource is, as far as it is known without asking anyone.
 pub fn address(context: &Context, resource: &Resource) -> Option<Address> {
-    let provisioned = || Address::parse(&resource.provisioned()?.server);
-    match resource.server_key() {
+    address_of(context, &resource.server_key(), resource.provisioned())
+}
+
+/// Where a server is, as far as it is known without asking anyone, or is remembered.
+pub fn address_of(context: &Context, server: &ServerKey, known: Option<&Provisioned>) -> Option<Address> {
+    match server {
         ServerKey::Configured => context.server.as_deref().map(Address::of),
-        ServerKey::Named { host, secret } => match context.servers.last_named(&host, &secret) {
+        ServerKey::Named { host, secret } => match context.servers.last_named(host, secret) {
             Some(server) => Some(Address::of(&server)),
-            None => provisioned().filter(|address| address.host == host),
+            None => Address::parse(&known?.server).filter(|address| address.host == *host),
         },
     }
 }
@@ -171,18 +176,24 @@ pub fn lent(
     server: &Server,
     resources: &[Resource],
 ) -> BTreeMap<String, Finding> {
-    let (ServerKey::Named { secret, .. }, Some(own)) = (key, &context.server) else { return BTreeMap::new() };
-    if server.password != own.password || Address::of(server) == Address::of(own) {
-        return BTreeMap::new();
+    let lent = resources
+        .iter()
+        .filter_map(|one| Some((one.uid().to_owned(), lends(context, key, server, one.namespace())?)));
+    lent.collect()
+}
+
+/// The same of whoever is in this namespace.
+pub fn lends(context: &Context, key: &ServerKey, server: &Server, namespace: &str) -> Option<Finding> {
+    let (ServerKey::Named { secret, .. }, Some(own)) = (key, &context.server) else { return None };
+    let is_stranger = namespace != context.namespace && namespace != secret.namespace;
+    if server.password != own.password || Address::of(server) == Address::of(own) || !is_stranger {
+        return None;
     }
-    let is_stranger =
-        |one: &&Resource| one.namespace() != context.namespace && one.namespace() != secret.namespace;
     let message = format!(
         "superuser Secret {secret} holds the operator's own password, which goes to no server but {}",
         Address::of(own)
     );
-    let finding = Finding { reason: Reason::NotAllowed, message };
-    resources.iter().filter(is_stranger).map(|one| (one.uid().to_owned(), finding.clone())).collect()
+    Some(Finding { reason: Reason::NotAllowed, message })
 }
 
 fn parse(

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use exec::{End, Server, Sessions, check_usable};
@@ -22,7 +23,8 @@ use super::verify::{self, Expected, Verifier};
 use super::{Error, admit, gather, settled};
 use crate::caches::NamespaceState;
 use crate::conditions::{ConditionType, Finding, Reason, find};
-use crate::context::Context;
+use crate::context::{Context, Settled};
+use crate::ledger::Entry;
 use crate::metrics::Fate;
 use crate::passes::Next;
 use crate::resource::{DatabaseKey, Resource};
@@ -49,6 +51,8 @@ pub(super) struct Work<'a> {
     /// How many bytes may be read of the database.
     pub(super) limit: u32,
     pub(super) neighbours: &'a [Resource],
+    /// What is left to do on the server for resources that are gone.
+    pub(super) entries: &'a [Arc<Entry>],
 }
 
 /// What changes from round to round.
@@ -64,6 +68,8 @@ pub(super) struct State {
     pub(super) passwords: BTreeMap<Ident, NewPassword>,
     pub(super) refused: Vec<Refused>,
     pub(super) busy: BTreeSet<QualifiedName>,
+    /// What is left to do on another server than the one that answered, by uid of the resource.
+    pub(super) elsewhere: BTreeSet<String>,
     pub(super) outcome: Outcome,
 }
 
@@ -84,7 +90,7 @@ impl Work<'_> {
         self.read_passwords(&mut state).await?;
         let verifier = Verifier::new(self.context, self.address.clone());
         let mut sessions = Sessions::new(self.server, &verifier).with_limit(self.limit);
-        if !resources.is_empty() {
+        if !resources.is_empty() || self.departures().next().is_some() {
             self.rounds(&mut state, &resources, (&verifier, &mut sessions)).await?;
         }
         let look = match observed.is_empty() {
@@ -95,7 +101,7 @@ impl Work<'_> {
         self.miss_passwords(&mut state)?;
         let next = self.finish(&state, &resources).await?;
         if state.outcome.left.is_empty() && state.busy.is_empty() {
-            self.context.memory.settle(self.key, settled(self.context, &resources));
+            self.context.memory.settle(self.key, self.settled(&resources));
         }
         self.report_looks(&look, &observed).await?;
         Ok(next)
@@ -109,7 +115,7 @@ impl Work<'_> {
         (verifier, sessions): (&Verifier<'_>, &mut Sessions<'_>),
     ) -> Result<(), Error> {
         // Not before: a password that changed while it was read is no drift.
-        let was_settled = self.was_settled(resources, &settled(self.context, resources));
+        let was_settled = self.was_settled(resources, &self.settled(resources));
         let mut round = Round { verifier, sessions, is_drift: was_settled };
         for number in 1..=ROUNDS {
             let end = self.round(state, &mut round).await?;
@@ -151,6 +157,9 @@ impl Work<'_> {
         round.verifier.expect(&state.expected);
         let mut wanted = self.desired(state)?;
         let mut catalog = self.read(state, round.sessions, &wanted).await?;
+        if self.sets_aside(state, &catalog) {
+            wanted = self.desired(state)?;
+        }
         let mut next = plan(&wanted, &catalog);
         if round.is_drift {
             state.outcome.drift.clone_from(&next.actions);
@@ -259,6 +268,8 @@ impl Work<'_> {
             template: &self.context.settings.template,
             resources: &state.resources,
             neighbours: self.neighbours,
+            entries: self.entries,
+            elsewhere: &state.elsewhere,
             passwords: &state.passwords,
             refused: &state.refused,
             spared: &state.spared,
@@ -269,13 +280,21 @@ impl Work<'_> {
         Ok(Desired { busy: state.busy.clone(), ..desired(&self.cast(state))? })
     }
 
+    /// What the resources look like now. What is left to do for one that is gone is no drift.
+    fn settled(&self, resources: &[Resource]) -> Settled {
+        let mut settled = settled(self.context, resources);
+        settled.generations.extend(self.departures().map(|entry| (entry.uid.clone(), None)));
+        settled
+    }
+
     /// Whether the resources are as they were when nothing was left to do.
-    fn was_settled(&self, resources: &[Resource], now: &crate::context::Settled) -> bool {
+    fn was_settled(&self, resources: &[Resource], now: &Settled) -> bool {
         if resources.iter().any(Resource::is_deleting) {
             return false;
         }
         match self.context.memory.settled(self.key) {
             Some(settled) => settled == *now,
+            None if self.departures().next().is_some() => false,
             None => resources.iter().all(|resource| {
                 let status = resource.status();
                 let found = |of| status.and_then(|status| find(&status.conditions, of));

@@ -2,6 +2,7 @@
 
 use testbed::unique;
 
+use crate::deleting::LIMIT;
 use crate::resources::database;
 use crate::whole_run::live;
 use crate::world::{World, new_identity_with};
@@ -13,6 +14,8 @@ async fn rights_in_the_listed_namespaces_are_enough_and_none_is_unused() {
     let name = unique("listed").replace('_', "-");
     let values = format!("fullnameOverride: {name}\nwatchNamespaces: {listed}\ncrds: {{ manage: false }}\n");
     world.identity = new_identity_with(world.cluster, &values).await;
+    world.cluster.extend_identity(&world.identity, &world.namespace).await;
+    world.settings.deletion_timeout = LIMIT;
     world.start_operator();
     live(&world).await;
 

@@ -8,6 +8,7 @@ mod attacks;
 mod boundary;
 mod changes;
 mod definitions;
+mod deleting;
 mod drift;
 mod encryption;
 mod example;

@@ -138,6 +138,7 @@ fn wrong_configuration_is_one_line_and_status_2() {
         (&[("PG_PORT", "many")], "PG_PORT"),
         (&[("PG_SSLMODE", "always")], "PG_SSLMODE"),
         (&[("RESYNC_SECONDS", "0")], "RESYNC_SECONDS"),
+        (&[("DELETION_TIMEOUT_SECONDS", "0")], "DELETION_TIMEOUT_SECONDS"),
         (&[("LOG_FORMAT", "xml")], "LOG_FORMAT"),
         (&[("PG_SSLROOTCERT", "/there/is/none")], "PG_SSLROOTCERT"),
     ] {
@@ -164,6 +165,7 @@ fn help_names_every_flag_with_its_variable() {
         "PG_SSLMODE",
         "PG_SSLROOTCERT",
         "RESYNC_SECONDS",
+        "DELETION_TIMEOUT_SECONDS",
         "WATCH_NAMESPACES",
         "POD_NAMESPACE",
         "INSTALLATION_ID",

@@ -8,6 +8,7 @@ use operator::metrics::{Format, Metrics};
 use testbed::{Cluster, Postgres, eventually, postgres};
 
 use crate::app::App;
+use crate::deleting;
 use crate::witness;
 use crate::world::{self, World};
 
@@ -19,7 +20,9 @@ const VERIFIER: &str = "SCRAM-SHA-256$4096:";
 
 #[tokio::test]
 async fn no_right_is_missing_or_unused_and_no_password_is_told() {
-    let world = World::new().await;
+    let mut world = World::without_operator(17).await;
+    world.settings.deletion_timeout = deleting::LIMIT;
+    world.start_operator();
     live(&world).await;
     world.stop_operator().await;
     let identity = world.identity.clone();
@@ -47,6 +50,7 @@ pub(crate) async fn live(world: &World) {
     secrets.patch(&reader, &PatchParams::default(), &Patch::Merge(wrong)).await.unwrap();
     world.event(&reader, "SecretWritten", 2).await;
     app.change(&reader, serde_json::json!({ "secretName": format!("{reader}-2") })).await;
+    deleting::put_off(world, &app.name).await;
     world.remove("pgdb", &app.name).await;
 }
 

@@ -120,6 +120,7 @@ impl World {
         let admin = cluster.client();
         let namespace = kubernetes::namespace(&admin, "ops").await;
         let tenant = kubernetes::namespace(&admin, "tenant").await;
+        cluster.extend_identity(&identity, &namespace).await;
         let settings = settings(postgres, &namespace, &tenant);
         let running = Mutex::default();
         Self {
@@ -150,6 +151,7 @@ impl World {
             self.apply(&document).await;
             self.witnesses.push(witness::watch(&self.admin, name).await);
         }
+        self.cluster.extend_identity(&self.identity, namespace).await;
         (self.namespace, self.tenant) = (namespace.to_owned(), tenant.to_owned());
         self.settings = settings(self.postgres, namespace, tenant);
     }

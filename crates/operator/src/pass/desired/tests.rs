@@ -37,11 +37,20 @@ fn leaving() -> serde_json::Value {
 
 /// What is wanted of database `app`, where `neighbours` are all resources of the server.
 fn wanted(neighbours: &[Resource]) -> Desired {
-    wanted_sparing(neighbours, &[])
+    wanted_with(neighbours, &[], &[])
 }
 
 /// The same, where these roles are others'.
 fn wanted_sparing(neighbours: &[Resource], spared: &[&str]) -> Desired {
+    wanted_with(neighbours, spared, &[])
+}
+
+/// The same with what is left to do.
+fn wanted_after(neighbours: &[Resource], entries: &[Arc<Entry>]) -> Desired {
+    wanted_with(neighbours, &[], entries)
+}
+
+fn wanted_with(neighbours: &[Resource], spared: &[&str], entries: &[Arc<Entry>]) -> Desired {
     let resources: Vec<_> = neighbours.iter().filter(|one| one.database() == "app").cloned().collect();
     let key = DatabaseKey {
         server: ServerKey::Named {
@@ -57,6 +66,8 @@ fn wanted_sparing(neighbours: &[Resource], spared: &[&str]) -> Desired {
         template: &"template0".parse().unwrap(),
         resources: &resources,
         neighbours,
+        entries,
+        elsewhere: &BTreeSet::new(),
         passwords: &BTreeMap::new(),
         refused: &[],
         spared: &spared.iter().map(|role| role.parse().unwrap()).collect(),
@@ -113,3 +124,5 @@ fn a_shared_role_is_recognised_by_all_who_share_it_and_marked_for_the_eldest() {
     assert_eq!(claim.marker.uid, "shop");
     assert_eq!(claim.uids.iter().collect::<Vec<_>>(), ["app", "shop"]);
 }
+
+mod departures;
