@@ -115,6 +115,10 @@ async fn transaction(
         _ => read_again(sessions, desired, step[0].site()).await?,
     };
     let end = work(sessions, desired, (step, &database), &parts).await?;
+    if end == End::Complete {
+        // The transaction goes with its connection.
+        sessions.check_licence()?;
+    }
     let session = sessions.session(&database).await?;
     if end == End::Complete {
         return match session.execute("COMMIT").await {
@@ -181,7 +185,9 @@ async fn begin(sessions: &mut Sessions<'_>, database: &Ident) -> Result<(), Erro
     let session = sessions.session(database).await?;
     session.settle().await?;
     session.execute("BEGIN").await?;
-    take_lock(sessions, database, TRANSACTION).await
+    take_lock(sessions, database, TRANSACTION).await?;
+    // It may have been waited for.
+    sessions.check_licence()
 }
 
 /// Takes the lock that keeps operators from doing the same at the same time. It is a courtesy among operators: any role
@@ -297,6 +303,9 @@ async fn alone(sessions: &mut Sessions<'_>, desired: &Desired, action: &Action) 
         sessions.session(&maintenance).await?.execute(UNLOCK).await?;
         return Ok(End::Stale);
     }
+    let silence = sessions.licence.silence();
+    sessions.session(&maintenance).await?.prepare_slowly(silence).await?;
+    sessions.check_licence()?;
     let session = sessions.session(&maintenance).await?;
     let result = session.execute_slowly(action.statement()).await;
     if let Ok(()) | Err(Error::Statement { .. }) = result {

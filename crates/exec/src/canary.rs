@@ -9,7 +9,9 @@ use testbed::{
     postgres::{SUPERUSER, run},
 };
 
-use crate::{Learned, Password, PasswordMode, Server, Sessions, Stored, Tls, Verify, session::Session};
+use crate::{
+    Learned, Password, PasswordMode, Server, Sessions, Stored, Tls, Unlimited, Verify, session::Session,
+};
 
 const CANARY: &str = include_str!("../tests/exec/canary/canary.sql");
 const SHADOWS: &str = include_str!("../tests/exec/canary/shadows.sql");
@@ -97,7 +99,7 @@ async fn a_session_with_event_triggers_runs_what_a_tenant_put_into_them() {
         // That is why a plan leaves it out there; from 17 on they are off.
         if major >= 17 {
             let since = postgres.log().len();
-            let mut session = Session::open(&server, &database).await.unwrap();
+            let mut session = Session::open(&server, &database, Unlimited::SILENCE).await.unwrap();
             session.execute(grant).await.unwrap();
             assert_eq!(songs(&postgres, since), [""; 0], "without them, on {postgres}");
         }

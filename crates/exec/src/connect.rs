@@ -23,7 +23,7 @@ pub(crate) const NONCE: &str = "postgres_provisioner.nonce";
 ///
 /// `default_transaction_read_only` is not among them, or else a read-only server could not be told apart from a
 /// read-only database: the first statement looks who set it.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("search_path", ""),
     ("role", "none"),
     ("local_preload_libraries", ""),
@@ -33,19 +33,22 @@ const SETTINGS: [(&str, &str); 10] = [
     ("jit", "off"),
     ("lock_timeout", "2s"),
     ("statement_timeout", "60s"),
-    ("idle_in_transaction_session_timeout", "30s"),
 ];
+
+/// How long a server waits for us inside a transaction, with the others.
+const SILENCE: &str = "idle_in_transaction_session_timeout";
 
 /// For whoever may. A superuser's trigger may run a function that a tenant owns, with our rights.
 pub(crate) const EVENT_TRIGGERS_OFF: (&str, &str) = ("event_triggers", "off");
 
-/// As whom, where, and with which random word.
+/// As whom, where, with which random word, and how long the server waits for us inside a transaction.
 #[derive(Clone, Copy)]
 pub(crate) struct Login<'a> {
     pub(crate) role: &'a str,
     pub(crate) password: &'a Password,
     pub(crate) database: &'a Ident,
     pub(crate) nonce: &'a str,
+    pub(crate) silence: Duration,
 }
 
 /// Opens a connection as the admin role, unverified: without event triggers where that can be had (17 and later, as
@@ -132,6 +135,7 @@ fn bare(server: &Server, login: Login<'_>) -> PgConnectOptions {
         .extra_float_digits(None)
         .statement_cache_capacity(0)
         .options([(NONCE, login.nonce)])
+        .options([(SILENCE, format!("{}ms", login.silence.as_millis()))])
         // The driver logs whole statements, and with them the verifiers that some of them carry.
         .disable_statement_logging();
     with_tls(options, &server.tls)

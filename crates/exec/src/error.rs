@@ -109,6 +109,9 @@ pub enum Error {
         /// How long it was tried.
         seconds: u64,
     },
+    /// The [`Licence`](crate::Licence) is over.
+    #[error("somebody else may be at work by now: what was begun is undone")]
+    Superseded,
     /// Something that should not happen.
     #[error("{0}")]
     Bug(String),
@@ -145,6 +148,8 @@ pub enum Class {
     Slow,
     /// The server refused a statement for good.
     Refused,
+    /// Nothing may be done any more.
+    Superseded,
     /// Something that should not happen.
     Bug,
 }
@@ -176,6 +181,7 @@ impl Error {
             Self::Locked { .. } => Class::Transient,
             Self::TooLarge { .. } => Class::TooLarge,
             Self::Held { .. } => Class::Slow,
+            Self::Superseded => Class::Superseded,
             Self::Bug(_) => Class::Bug,
         }
     }
@@ -206,6 +212,7 @@ impl Error {
                 | Class::TooManyConnections
                 | Class::TooLarge
                 | Class::Slow
+                | Class::Superseded
                 | Class::Bug => Verdict::Later,
             },
         }

@@ -3,7 +3,7 @@
 use plan::{Ident, PasswordState};
 
 use crate::{
-    Error, Part, Password, Server,
+    Error, Part, Password, Server, Unlimited,
     connect::{Login, connect, nonce},
     random_password,
 };
@@ -49,7 +49,13 @@ pub async fn try_login(server: &Server, role: &Ident, password: &Password) -> Re
 
 async fn answer(server: &Server, role: &Ident, password: &Password) -> Result<Answer, Error> {
     let nonce = nonce();
-    let login = Login { role: role.as_str(), password, database: &server.maintenance, nonce: &nonce };
+    let login = Login {
+        role: role.as_str(),
+        password,
+        database: &server.maintenance,
+        nonce: &nonce,
+        silence: Unlimited::SILENCE,
+    };
     match connect(server, login).await {
         Ok(_) => Ok(Answer::Welcome),
         Err(Error::Login { code, .. }) if code == "28P01" => Ok(Answer::Wrong),

@@ -47,9 +47,12 @@ pub(crate) struct Session {
 
 impl Session {
     /// Connects, and makes sure that the session is what it was asked to be.
-    pub(crate) async fn open(server: &Server, database: &Ident) -> Result<Self, Error> {
+    ///
+    /// The server ends a transaction in which it hears nothing of us for as long as `silence`.
+    pub(crate) async fn open(server: &Server, database: &Ident, silence: Duration) -> Result<Self, Error> {
         let nonce = nonce();
-        let login = Login { role: &server.user, password: &server.password, database, nonce: &nonce };
+        let login =
+            Login { role: &server.user, password: &server.password, database, nonce: &nonce, silence };
         let (mut connection, line) = connect_as_admin(server, login).await?;
         let address = address(server);
         line.allow(0);
@@ -71,7 +74,8 @@ impl Session {
         database: &Ident,
         missing: &[&str],
     ) -> Result<Self, Error> {
-        let login = Login { role: &server.user, password: &server.password, database, nonce: "1" };
+        let silence = crate::Unlimited::SILENCE;
+        let login = Login { role: &server.user, password: &server.password, database, nonce: "1", silence };
         let (mut connection, line) = crate::connect::connect_without(server, login, missing).await?;
         let address = address(server);
         let facts = ask(&mut connection, &address).await?;
@@ -133,17 +137,32 @@ impl Session {
         self.execute("DEALLOCATE ALL").await
     }
 
+    /// Makes ready for [`Session::execute_slowly`], which has to follow within `silence`: the server ends the session
+    /// else (14 and later).
+    pub(crate) async fn prepare_slowly(&mut self, silence: Duration) -> Result<(), Error> {
+        self.execute(format!("SET statement_timeout = '{}s'", DATABASE.as_secs())).await?;
+        self.set_idle_timeout(silence).await
+    }
+
     /// A statement that may take minutes, such as CREATE DATABASE.
     pub(crate) async fn execute_slowly(&mut self, text: String) -> Result<(), Error> {
-        self.execute(format!("SET statement_timeout = '{}s'", DATABASE.as_secs())).await?;
         let result =
             self.within((DATABASE, 0), async |connection| statement::send(connection, text).await).await;
         match result {
             Ok(()) | Err(Error::Statement { .. }) => {
+                self.set_idle_timeout(Duration::ZERO).await?;
                 result.and(self.execute("RESET statement_timeout").await)
             }
             // Nothing more can be said on this connection.
             Err(error) => Err(error),
+        }
+    }
+
+    /// How long the session may be idle outside of transactions; zero for ever.
+    async fn set_idle_timeout(&mut self, timeout: Duration) -> Result<(), Error> {
+        match self.facts.version().major() {
+            ..14 => Ok(()),
+            14.. => self.execute(format!("SET idle_session_timeout = '{}ms'", timeout.as_millis())).await,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use plan::{Action, Catalog, Desired, Ident, Oid, Plan};
 
 use crate::{
-    Applied, Error, Server, Verify, apply,
+    Applied, Error, Licence, Server, Unlimited, Verify, apply,
     introspect::{self, Concerned, Inside, Others, Parts, Passwords, Shared},
     session::Session,
 };
@@ -19,6 +19,8 @@ const LIMIT: u32 = 4 << 20;
 pub struct Sessions<'a> {
     pub(crate) server: &'a Server,
     verify: &'a dyn Verify,
+    /// Whether anything may take effect.
+    pub(crate) licence: &'a dyn Licence,
     /// How many bytes a reading may have.
     pub(crate) limit: u32,
     open: BTreeMap<Ident, Session>,
@@ -42,6 +44,7 @@ impl<'a> Sessions<'a> {
         Self {
             server,
             verify,
+            licence: &Unlimited,
             limit: LIMIT,
             open: BTreeMap::new(),
             own: None,
@@ -57,6 +60,12 @@ impl<'a> Sessions<'a> {
         Self { limit: bytes, ..self }
     }
 
+    /// Works only as long as this holds; afterwards everything is [`Error::Superseded`].
+    #[must_use]
+    pub fn with_licence(self, licence: &'a dyn Licence) -> Self {
+        Self { licence, ..self }
+    }
+
     /// Reads what the server has of `desired`: without leaving roles three statements on one connection, the first
     /// of which is for new connections only.
     ///
@@ -64,8 +73,8 @@ impl<'a> Sessions<'a> {
     ///
     /// # Errors
     ///
-    /// When the server does not answer, is a standby or read-only, or is none that is supported. Connections are
-    /// closed then.
+    /// When the server does not answer, is a standby or read-only, or is none that is supported, or when the licence
+    /// is over. Connections are closed then.
     pub async fn read(&mut self, desired: &Desired) -> Result<Catalog, Error> {
         let parts = self.read_parts(desired).await;
         if parts.is_err() {
@@ -83,7 +92,7 @@ impl<'a> Sessions<'a> {
     ///
     /// # Errors
     ///
-    /// When the server or a connection is in trouble. The steps that were done stay done, the one in progress is
+    /// When the server or a connection is in trouble, or the licence is over. The steps that were done stay done, the one in progress is
     /// undone; connections are closed.
     pub async fn apply(&mut self, desired: &Desired, plan: &Plan) -> Result<Applied, Error> {
         let applied = apply::apply(self, desired, plan).await;
@@ -110,7 +119,7 @@ impl<'a> Sessions<'a> {
     pub(crate) async fn session(&mut self, database: &Ident) -> Result<&mut Session, Error> {
         if !self.open.contains_key(database) {
             self.leave_others(database).await;
-            let session = Session::open(self.server, database).await?;
+            let session = Session::open(self.server, database, self.licence.silence()).await?;
             self.open.insert(database.clone(), session);
         }
         Ok(self.open.get_mut(database).expect("it was opened above"))
@@ -127,7 +136,13 @@ impl<'a> Sessions<'a> {
         }
     }
 
+    /// An error once the licence is over.
+    pub(crate) fn check_licence(&self) -> Result<(), Error> {
+        if self.licence.is_valid() { Ok(()) } else { Err(Error::Superseded) }
+    }
+
     async fn read_parts(&mut self, desired: &Desired) -> Result<Parts, Error> {
+        self.check_licence()?;
         self.own = Some(desired.database.clone());
         let is_inside = self.enter(&desired.database).await?;
         let database = if is_inside { desired.database.clone() } else { self.server.maintenance.clone() };

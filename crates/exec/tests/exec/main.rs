@@ -14,6 +14,7 @@ mod example;
 mod hostile;
 mod interrupted;
 mod laundering;
+mod licence;
 mod login;
 mod ownership;
 mod passwords;
