@@ -64,7 +64,7 @@ fn environment(objects: &[Value]) -> Vec<String> {
 
 #[test]
 fn helm_has_no_objection() {
-    for name in ["", "old", "no-server", "everything"] {
+    for name in ["", "old", "no-server", "everything", "replicas"] {
         testbed::helm::lint(&chart(), &values(name)).unwrap();
     }
 }
@@ -72,8 +72,15 @@ fn helm_has_no_objection() {
 #[test]
 fn an_old_values_file_gives_the_old_objects() {
     let objects = render("old");
-    for object in objects.iter().filter(|object| !is_of_ledger(object)) {
-        assert_eq!(object["metadata"]["name"], "postgres-provisioner", "{}", object["kind"]);
+    for object in &objects {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let suffix = if ["Role", "RoleBinding"].iter().any(|kind| object["kind"] == *kind) {
+            &["-leader", "-ledger"][..]
+        } else {
+            &[""]
+        };
+        let is_right = suffix.iter().any(|suffix| name == format!("postgres-provisioner{suffix}"));
+        assert!(is_right, "{} {name}", object["kind"]);
     }
     let deployment = object(&objects, "Deployment");
     assert_eq!(deployment["metadata"]["namespace"], "app-db");
@@ -105,6 +112,10 @@ fn an_old_values_file_gives_the_old_objects() {
             "SERVER_CONNECTIONS=12",
             "TOTAL_CONNECTIONS=72",
             "POD_NAMESPACE=metadata.namespace",
+            "LEADER_ELECT=true",
+            "LEASE_NAME=postgres-provisioner",
+            "LEASE_SECONDS=10",
+            "POD_NAME=metadata.name",
             "SECRETS_ACROSS_NAMESPACES=consent",
             "SUPERUSER_SECRETS_ACROSS_NAMESPACES=consent",
             "DATABASES_ACROSS_NAMESPACES=consent",
@@ -154,6 +165,10 @@ fn every_value_arrives_where_it_belongs() {
             "TOTAL_CONNECTIONS=60",
             "WATCH_NAMESPACES=team-a,team-b",
             "POD_NAMESPACE=metadata.namespace",
+            "LEADER_ELECT=true",
+            "LEASE_NAME=second-provisioner",
+            "LEASE_SECONDS=15",
+            "POD_NAME=metadata.name",
             "SECRETS_ACROSS_NAMESPACES=any",
             "SUPERUSER_SECRETS_ACROSS_NAMESPACES=none",
             "DATABASES_ACROSS_NAMESPACES=any",
@@ -235,19 +250,19 @@ fn roles(objects: &[Value]) -> Vec<(String, String)> {
 
 #[test]
 fn with_listed_namespaces_no_right_goes_beyond_them() {
-    let everywhere = roles(&render(""));
-    assert_eq!(everywhere.len(), 1);
+    let everywhere: Vec<_> = roles(&render("")).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(everywhere, ["ClusterRole null", "Role some-namespace"]);
     let listed = roles(&render("everything"));
     let names: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["ClusterRole null", "Role team-a", "Role team-b"]);
+    assert_eq!(names, ["ClusterRole null", "Role databases", "Role team-a", "Role team-b"]);
     assert!(listed[0].1.contains(r#""resourceNames":["team-a","team-b"]"#), "{}", listed[0].1);
     for (name, rules) in &listed {
-        assert_eq!(rules.contains("secrets"), name.starts_with("Role "), "{name}: {rules}");
+        assert_eq!(rules.contains("secrets"), name.starts_with("Role team-"), "{name}: {rules}");
         assert!(!rules.contains('*'), "{name}: {rules}");
     }
     let bindings: Vec<_> =
         render("everything").into_iter().filter(|one| one["kind"] == "RoleBinding").collect();
-    assert_eq!(bindings.len(), 3);
+    assert_eq!(bindings.len(), 4);
     for binding in bindings {
         let subject =
             json!({ "kind": "ServiceAccount", "name": "provisioner-account", "namespace": "databases" });
@@ -283,6 +298,59 @@ fn the_ledger_is_in_the_operators_namespace_and_needs_no_right_elsewhere() {
         // Where events may be written everywhere anyway, it is not said again.
         assert_eq!(rules(role).contains("events"), values == "everything");
     }
+}
+
+#[test]
+fn of_leases_the_operator_changes_only_its_own() {
+    let objects = render("everything");
+    let role = objects.iter().find(|object| object["rules"].to_string().contains("leases")).unwrap();
+    assert_eq!(role["metadata"]["namespace"], "databases");
+    assert_eq!(
+        role["rules"],
+        json!([
+            {
+                "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                "resourceNames": ["second-provisioner"], "verbs": ["get", "update"],
+            },
+            { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"] },
+        ])
+    );
+    let alone = serde_saphyr::from_multiple::<Value>(&helm("leaderElection: { enabled: false }").unwrap());
+    let alone = alone.unwrap();
+    assert_eq!(roles(&alone).len(), 1);
+    let variables = environment(&alone);
+    assert!(variables.iter().all(|variable| !variable.starts_with("LEA")), "{variables:?}");
+}
+
+#[test]
+fn several_replicas_are_spread_and_go_one_after_the_other() {
+    let one = render("");
+    assert_eq!(object(&one, "Deployment")["spec"]["strategy"], json!({ "type": "Recreate" }));
+    assert!(!one.iter().any(|object| object["kind"] == "PodDisruptionBudget"));
+
+    let objects = render("replicas");
+    let spec = &object(&objects, "Deployment")["spec"];
+    let labels = json!({ "matchLabels": { "app": "postgres-provisioner" } });
+    assert_eq!((&spec["replicas"], &spec["selector"]), (&json!(2), &labels));
+    assert_eq!(
+        spec["strategy"],
+        json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } })
+    );
+    assert_eq!(
+        spec["template"]["spec"]["topologySpreadConstraints"],
+        json!([{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": labels,
+        }])
+    );
+    let budget = &object(&objects, "PodDisruptionBudget")["spec"];
+    assert_eq!(*budget, json!({ "maxUnavailable": 1, "selector": labels }));
+}
+
+#[test]
+fn without_an_election_there_is_one_replica() {
+    let message = helm("replicas: 2\nleaderElection: { enabled: false }\n").unwrap_err();
+    assert!(message.contains("replicas: without leaderElection.enabled there can be only one"), "{message}");
 }
 
 #[test]

@@ -6,14 +6,16 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{BoolishValueParser, FalseyValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exec::{Learned, Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
+use jiff::Timestamp;
 use plan::Ident;
 use thiserror::Error;
 
 use crate::api::told::Mode;
+use crate::election::{Election, Timing};
 use crate::lanes::Budget;
 use crate::settings::{Boundaries, Boundary, Definitions, NamedServers, Settings};
 
@@ -162,6 +164,34 @@ pub struct RunArgs {
     /// done
     #[arg(long, global = true, env = "OBSERVE", value_parser = FalseyValueParser::new())]
     observe: bool,
+    /// Work only while holding a Lease, so that several replicas can run: one works, the others are ready to
+    #[arg(long, global = true, env = "LEADER_ELECT", value_name = "BOOL", default_value = "false",
+          default_missing_value = "true", num_args = 0..=1, require_equals = true, hide_possible_values = true,
+          value_parser = BoolishValueParser::new())]
+    leader_elect: bool,
+    /// Name of the Lease, in the operator's own namespace
+    #[arg(
+        long,
+        global = true,
+        env = "LEASE_NAME",
+        value_name = "NAME",
+        default_value = "postgres-provisioner"
+    )]
+    lease_name: String,
+    /// How long the Lease holds without renewal, in seconds: another replica takes over that long after the last sign
+    /// of life, plus a fifth
+    #[arg(long, global = true, env = "LEASE_SECONDS", value_name = "SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u16).range(5..=120))]
+    lease_seconds: u16,
+    /// Name of the pod, by which others see who leads
+    #[arg(
+        long,
+        global = true,
+        env = "POD_NAME",
+        value_name = "NAME",
+        default_value = "postgres-provisioner"
+    )]
+    pod_name: String,
     /// Port of /healthz and /readyz
     #[arg(long, global = true, env = "HTTP_PORT", value_name = "PORT", default_value_t = 8080)]
     http_port: u16,
@@ -306,6 +336,12 @@ impl RunArgs {
         if let Some(server) = &server {
             server.check().map_err(unusable)?;
         }
+        let election = self.leader_elect.then(|| Election {
+            namespace: None,
+            lease: self.lease_name,
+            identity: identity(&self.pod_name),
+            timing: Timing::new(self.lease_seconds),
+        });
         let watch: BTreeSet<_> =
             self.watch_namespaces.into_iter().filter_map(|name| given(Some(name))).collect();
         Ok(Settings {
@@ -326,6 +362,7 @@ impl RunArgs {
             definitions: if self.manage_crds { Definitions::Apply } else { Definitions::Compare },
             mode: if self.observe { Mode::Observe } else { Mode::Reconcile },
             listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.http_port))),
+            election,
             ..Settings::new(server)
         })
     }
@@ -352,6 +389,11 @@ fn unusable(Unusable { part, problem }: Unusable) -> Error {
 /// A variable that is set to nothing is not set: charts render them like that.
 fn given(value: Option<String>) -> Option<String> {
     value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// A name that no other process has: a container that is started again is not who it was.
+fn identity(pod: &str) -> String {
+    format!("{pod}_{:x}", Timestamp::now().as_nanosecond())
 }
 
 fn is_plain(id: &str) -> bool {

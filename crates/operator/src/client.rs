@@ -1,5 +1,7 @@
 //! The way to the API server: what kube builds by default, but small requests are sent at once.
 
+use std::time::Duration;
+
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -8,6 +10,12 @@ use kube::client::{ClientBuilder, ConfigExt as _};
 use kube::{Client, Config, Error};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
+
+/// How long a connection may be silent before it is looked whether the other side is there, how often that is tried, and
+/// how long what was sent may be without acknowledgement. A watch over a dead connection would show an old state.
+const SILENCE: Duration = Duration::from_secs(10);
+const PROBES: (Duration, u32) = (Duration::from_secs(5), 3);
+const UNACKNOWLEDGED: Duration = Duration::from_secs(25);
 
 /// A client from `KUBECONFIG` or the pod's service account.
 pub async fn client() -> Result<Client, Error> {
@@ -22,6 +30,11 @@ pub fn client_from(config: Config) -> Result<Client, Error> {
     tcp.enforce_http(false);
     // Or else a request of two segments waits 40 ms for the acknowledgement of the first.
     tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(SILENCE));
+    tcp.set_keepalive_interval(Some(PROBES.0));
+    tcp.set_keepalive_retries(Some(PROBES.1));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);

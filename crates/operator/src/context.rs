@@ -19,13 +19,16 @@ use crate::pass::gather::{Clock, Kept};
 use crate::resource::{DatabaseKey, ObjectName, Resource, Treatment};
 use crate::servers::Servers;
 use crate::settings::Settings;
+use crate::term::Term;
 use crate::vault::Vault;
 use crate::watch::Touched;
 
 /// What all passes share.
 pub struct Context {
-    /// The way to the API server.
+    /// The way to the API server; it writes as long as the term lasts.
     pub client: Client,
+    /// How long anything may be changed.
+    pub term: Term,
     /// What the operator was told.
     pub settings: Settings,
     /// Its own server.

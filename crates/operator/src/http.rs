@@ -1,8 +1,8 @@
-//! Answers the kubelet: alive, and ready once the caches are filled. And Prometheus: what was counted.
+//! Answers the kubelet: alive, and ready once the caches are filled, whether this operator leads or follows. And
+//! Prometheus: what was counted.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -13,10 +13,19 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 
 use crate::metrics::{Format, Metrics};
+use crate::term::Term;
 
-/// Whether the operator is ready, for whoever asks.
+/// Whether the operator is ready, and whether it leads, for whoever asks.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<Mutex<Standing>>);
+
+#[derive(Debug, Default)]
+enum Standing {
+    #[default]
+    Starting,
+    Following,
+    Leading(Term),
+}
 
 /// Why health checks are not answered.
 #[derive(Debug, Error)]
@@ -27,19 +36,33 @@ pub struct Error {
 }
 
 impl Readiness {
-    /// From now on it is.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// Its caches are to be filled again.
+    pub fn start(&self) {
+        *self.standing() = Standing::Starting;
     }
 
-    /// From now on it is not.
-    pub fn unset(&self) {
-        self.0.store(false, Ordering::Relaxed);
+    /// It is ready to lead, and waits for that.
+    pub fn follow(&self) {
+        *self.standing() = Standing::Following;
     }
 
-    /// Whether it is.
+    /// It works, for this term.
+    pub fn lead(&self, term: Term) {
+        *self.standing() = Standing::Leading(term);
+    }
+
+    /// Whether it is ready.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        !matches!(*self.standing(), Standing::Starting)
+    }
+
+    /// Whether it leads.
+    pub fn is_leader(&self) -> bool {
+        matches!(&*self.standing(), Standing::Leading(term) if term.is_held())
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,8 +96,9 @@ fn tell(metrics: &Metrics, headers: &HeaderMap) -> ([(axum::http::HeaderName, &'
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    match readiness.is_set() {
-        true => (StatusCode::OK, "ok"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "waiting for CRDs and caches"),
+    match (readiness.is_set(), readiness.is_leader()) {
+        (true, true) => (StatusCode::OK, "ok: leader"),
+        (true, false) => (StatusCode::OK, "ok: follower"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "waiting for CRDs and caches"),
     }
 }

@@ -76,24 +76,24 @@ impl Ledger {
 
     /// Writes an entry, unless the resource has one. Returns those that had to be given up for it: a namespace has at
     /// most [`MOST`].
-    pub async fn add(&self, entry: Entry) -> Result<Vec<Arc<Entry>>, kube::Error> {
+    pub async fn add(&self, client: &Client, entry: Entry) -> Result<Vec<Arc<Entry>>, kube::Error> {
         let map = entry.config_map(&self.namespace);
-        match self.api.create(&PostParams::default(), &map).await {
+        match self.api(client).create(&PostParams::default(), &map).await {
             Ok(created) => self.keep(&created, Arc::new(entry.clone())),
             Err(kube::Error::Api(status)) if status.is_already_exists() => (),
             Err(error) => return Err(error),
         }
         let surplus = surplus(self.lock().values().map(|kept| &kept.entry), &entry.namespace);
         for one in &surplus {
-            self.remove(one).await?;
+            self.remove(client, one).await?;
         }
         Ok(surplus)
     }
 
     /// Removes an entry. That it is gone already does not matter.
-    pub async fn remove(&self, entry: &Entry) -> Result<(), kube::Error> {
+    pub async fn remove(&self, client: &Client, entry: &Entry) -> Result<(), kube::Error> {
         let name = entry.map_name();
-        match self.api.delete(&name, &DeleteParams::default()).await {
+        match self.api(client).delete(&name, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => (),
             deleted => _ = deleted?,
         }
@@ -135,6 +135,10 @@ impl Ledger {
                 Err(error) => tracing::warn!(%error, "the ledger cannot be watched"),
             }
         }
+    }
+
+    fn api(&self, client: &Client) -> Api<ConfigMap> {
+        Api::namespaced(client.clone(), &self.namespace)
     }
 
     /// The entry in a `ConfigMap`, if it is one of this installation.

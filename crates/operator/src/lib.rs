@@ -13,7 +13,9 @@ pub mod context;
 pub mod crd_apply;
 pub mod crd_check;
 pub mod drift;
+pub mod election;
 pub mod events;
+pub mod fence;
 pub mod http;
 pub mod index;
 pub mod lanes;
@@ -28,6 +30,7 @@ mod run;
 pub mod servers;
 pub mod settings;
 mod shown;
+pub mod term;
 pub mod vault;
 pub mod watch;
 

@@ -9,6 +9,7 @@ use exec::Server;
 use plan::Ident;
 
 use crate::api::told::Mode;
+use crate::election::Election;
 use crate::lanes::Budget;
 use crate::metrics::Metrics;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub definitions: Definitions,
     /// Where to count. Two operators in one process have one each.
     pub metrics: Metrics,
+    /// How to find out which of several operators works; `None` for one that is alone.
+    pub election: Option<Election>,
 }
 
 /// What is done about CRDs that are missing or older than the operator.
@@ -112,6 +115,7 @@ impl Settings {
             listen: None,
             definitions: Definitions::default(),
             metrics: Metrics::default(),
+            election: None,
         }
     }
 }

@@ -60,6 +60,13 @@ pub struct Watches {
     touched: UnboundedReceiver<Touched>,
 }
 
+impl Watches {
+    /// Takes no notice of what changes.
+    pub async fn ignore(&mut self) {
+        while self.touched.recv().await.is_some() {}
+    }
+}
+
 /// Starts all watches.
 pub fn start(
     client: &Client,
@@ -204,7 +211,7 @@ async fn pump<K>(
     }
 }
 
-/// Asks for passes as things change, until the watches end.
+/// Asks for passes over all that is there, and then as things change, until the watches end.
 pub async fn follow(context: &Arc<Context>, passes: &Passes<DatabaseKey, ()>, mut watches: Watches) {
     // However many of its objects the first lists have brought, a database needs one pass.
     while watches.touched.try_recv().is_ok() {}
@@ -307,10 +314,12 @@ fn put_finalizer(context: &Arc<Context>, resource: &Resource) -> bool {
     is_due
 }
 
-/// Puts the finalizer on, as long as the resource is there without one.
+/// Puts the finalizer on, as long as the resource is there without one and the term lasts.
 async fn add_finalizer(context: Arc<Context>, uid: String) {
     let wants = |one: &Resource| one.uid() == uid && wants_finalizer(&context, one);
-    while let Some(resource) = context.caches.resources().into_iter().find(wants) {
+    while context.term.is_held()
+        && let Some(resource) = context.caches.resources().into_iter().find(wants)
+    {
         match patch::add_finalizer(&context.client, &resource).await {
             Ok(()) => return,
             // Somebody changed the resource at the same time, or the API server is in trouble.

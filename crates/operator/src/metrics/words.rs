@@ -66,6 +66,7 @@ words! {
     Class::TooLarge => "too_large",
     Class::Slow => "slow",
     Class::Refused => "refused",
+    Class::Superseded => "superseded",
     Class::Bug => "bug",
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn hold(
         return say(context, resource, finding, &format!("gives up at {due}")).await;
     }
     let entry = entry(context, resource, finding);
-    let given_up = match context.ledger.add(entry.clone()).await {
+    let given_up = match context.ledger.add(&context.client, entry.clone()).await {
         Ok(given_up) => given_up,
         // Better it stays than that nobody knows of it.
         Err(error) => {

@@ -75,6 +75,11 @@ pub async fn run(context: Arc<Context>, key: DatabaseKey, pressure: Pressure) ->
     let (next, ending) = async {
         match pass(&context, &key, &pressure).await {
             Ok(next) => (next, ending(next)),
+            // Whoever leads now runs the next one.
+            Err(error) if !context.term.is_held() => {
+                tracing::debug!(%error, "pass cut off");
+                (Next::Never, Ending::Waits)
+            }
             Err(error) => {
                 tracing::warn!(%error, "pass failed");
                 (Next::After(context.pauses.failed(key.clone())), Ending::Failed)
@@ -196,7 +201,9 @@ async fn connected(
             // Not at once: a server can say so each time, after it has said something else.
             Ok(Next::After(context.pauses.failed(key.clone())))
         }
-        Some(Err(Error::Server(error))) => trouble(context, (key, server), &resources, &error).await,
+        Some(Err(Error::Server(error))) if error.class() != exec::Class::Superseded => {
+            trouble(context, (key, server), &resources, &error).await
+        }
         Some(done) => done,
         None => {
             failed(context, &resources, &outcome::too_slow()).await?;
@@ -258,7 +265,7 @@ async fn know_own(context: &Context) {
         return;
     }
     let verifier = verify::Verifier::new(context, address.clone());
-    let mut sessions = Sessions::new(own, &verifier);
+    let mut sessions = Sessions::new(own, &verifier).with_licence(&context.term);
     match sessions.read(&Desired::new(own.maintenance.clone())).await {
         Ok(catalog) => _ = context.servers.identify(&address, &catalog),
         Err(error) => tracing::debug!(%error, "the operator's own server does not say who it is"),

@@ -219,9 +219,11 @@ pub fn too_slow() -> Finding {
 pub fn trouble(error: &exec::Error) -> Finding {
     use exec::Class;
     let reason = match error.class() {
-        Class::Transient | Class::Unavailable | Class::TooManyConnections | Class::Bug => {
-            Reason::ServerUnavailable
-        }
+        Class::Transient
+        | Class::Unavailable
+        | Class::TooManyConnections
+        | Class::Superseded
+        | Class::Bug => Reason::ServerUnavailable,
         Class::Forbidden | Class::InvalidCredentials => Reason::InvalidCredentials,
         Class::Tls => Reason::TlsError,
         Class::Pooler => Reason::PoolerDetected,

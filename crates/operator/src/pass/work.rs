@@ -89,7 +89,8 @@ impl Work<'_> {
             resources.into_iter().partition(|one| self.is_observed(one));
         self.read_passwords(&mut state).await?;
         let verifier = Verifier::new(self.context, self.address.clone());
-        let mut sessions = Sessions::new(self.server, &verifier).with_limit(self.limit);
+        let sessions = Sessions::new(self.server, &verifier).with_limit(self.limit);
+        let mut sessions = sessions.with_licence(&self.context.term);
         if !resources.is_empty() || self.departures().next().is_some() {
             self.rounds(&mut state, &resources, (&verifier, &mut sessions)).await?;
         }

@@ -16,6 +16,7 @@ async fn rights_in_the_listed_namespaces_are_enough_and_none_is_unused() {
     world.identity = new_identity_with(world.cluster, &values).await;
     world.cluster.extend_identity(&world.identity, &world.namespace).await;
     world.settings.deletion_timeout = LIMIT;
+    world.elect(&name);
     world.start_operator();
     live(&world).await;
 

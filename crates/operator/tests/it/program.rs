@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use kube::Api;
 use kube::api::PostParams;
+use kube::config::Kubeconfig;
 use operator::api::user::PostgresUser;
 use serde_json::json;
 use testbed::postgres::{SUPERUSER, fetch_text, run};
@@ -21,7 +22,7 @@ use crate::world::{self, PATIENCE, World};
 
 /// A running operator; dropping it kills it.
 pub(crate) struct Program {
-    process: Child,
+    pub(crate) process: Child,
     port: u16,
     log: PathBuf,
     _directory: tempfile::TempDir,
@@ -33,11 +34,20 @@ impl Program {
         Self::start_with(world, postgres, &[])
     }
 
-    /// The same with more in its environment.
+    /// The same, with more variables.
     pub(crate) fn start_with(world: &World, postgres: &Postgres, variables: &[(&str, &str)]) -> Self {
+        Self::start_by(&world.identity.kubeconfig, (world, postgres), variables)
+    }
+
+    /// The same, with another way to the API server.
+    pub(crate) fn start_by(
+        way: &Kubeconfig,
+        (world, postgres): (&World, &Postgres),
+        variables: &[(&str, &str)],
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (kubeconfig, log) = (directory.path().join("kubeconfig"), directory.path().join("log"));
-        fs::write(&kubeconfig, serde_json::to_string(&world.identity.kubeconfig).unwrap()).unwrap();
+        fs::write(&kubeconfig, serde_json::to_string(way).unwrap()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = command()
             .env("KUBECONFIG", kubeconfig)
@@ -97,9 +107,15 @@ impl Program {
         .await;
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let mut kill = Command::new("kill");
+        assert!(kill.args(["-s", signal, &self.process.id().to_string()]).status().unwrap().success());
+    }
+
     /// Asks it to end, as the kubelet does.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
-        assert!(Command::new("kill").arg(self.process.id().to_string()).status().unwrap().success());
+        self.signal("TERM");
         eventually("the program to end", PATIENCE, async || self.process.try_wait().unwrap()).await
     }
 }
@@ -139,6 +155,8 @@ fn wrong_configuration_is_one_line_and_status_2() {
         (&[("PG_SSLMODE", "always")], "PG_SSLMODE"),
         (&[("RESYNC_SECONDS", "0")], "RESYNC_SECONDS"),
         (&[("DELETION_TIMEOUT_SECONDS", "0")], "DELETION_TIMEOUT_SECONDS"),
+        (&[("LEADER_ELECT", "perhaps")], "LEADER_ELECT"),
+        (&[("LEASE_SECONDS", "1")], "LEASE_SECONDS"),
         (&[("LOG_FORMAT", "xml")], "LOG_FORMAT"),
         (&[("PG_SSLROOTCERT", "/there/is/none")], "PG_SSLROOTCERT"),
     ] {
@@ -170,6 +188,10 @@ fn help_names_every_flag_with_its_variable() {
         "POD_NAMESPACE",
         "INSTALLATION_ID",
         "MANAGE_CRDS",
+        "LEADER_ELECT",
+        "LEASE_NAME",
+        "LEASE_SECONDS",
+        "POD_NAME",
         "HTTP_PORT",
         "LOG_LEVEL",
         "LOG_FORMAT",

@@ -1,5 +1,7 @@
 //! What the operators' sessions did, as a server's log has it.
 
+use std::collections::BTreeMap;
+
 /// What changes something, or is about to.
 const CHANGES: [&str; 11] = [
     "BEGIN",
@@ -40,4 +42,79 @@ pub(crate) fn statements(log: &str) -> impl Iterator<Item = (&str, &str)> {
 /// Whether the statement changes something, or is about to.
 pub(crate) fn is_change(statement: &str) -> bool {
     CHANGES.iter().any(|verb| statement.starts_with(verb))
+}
+
+/// How often each role and database was made, by transactions that were committed.
+pub(crate) fn creations(log: &str) -> BTreeMap<String, usize> {
+    let mut open: BTreeMap<&str, Transaction> = BTreeMap::new();
+    let mut count = BTreeMap::new();
+    for (process, kind, said) in log.lines().filter_map(line) {
+        let transaction = open.entry(process).or_default();
+        match (kind, said) {
+            ("LOG", "BEGIN") => *transaction = Transaction { is_open: true, ..Transaction::default() },
+            ("LOG", "COMMIT") => transaction.count_into(&mut count),
+            ("LOG", "ROLLBACK") | ("ERROR" | "FATAL", _) => *transaction = Transaction::default(),
+            ("LOG", statement) => {
+                // What stands alone has succeeded when its session goes on, or ends, without an error.
+                if !transaction.is_open {
+                    transaction.count_into(&mut count);
+                }
+                transaction.made.extend(created(statement));
+            }
+            _ => (),
+        }
+    }
+    open.values_mut().filter(|left| !left.is_open).for_each(|left| left.count_into(&mut count));
+    count
+}
+
+#[derive(Default)]
+struct Transaction {
+    is_open: bool,
+    made: Vec<String>,
+}
+
+impl Transaction {
+    fn count_into(&mut self, count: &mut BTreeMap<String, usize>) {
+        for name in std::mem::take(self).made {
+            *count.entry(name).or_default() += 1;
+        }
+    }
+}
+
+/// Process, kind and statement or message of a line of an operator's session.
+fn line(line: &str) -> Option<(&str, &str, &str)> {
+    let (head, said) = line.split_once("/postgres-provisioner ")?;
+    let process = head.split_once('[')?.1.split_once(']')?.0;
+    let (kind, said) = said.split_once(":  ")?;
+    let statement = said
+        .strip_prefix("statement: ")
+        .or_else(|| said.split_once("execute <unnamed>: ").map(|(_, text)| text));
+    match kind {
+        "LOG" => Some((process, kind, statement?)),
+        _ => Some((process, kind, said)),
+    }
+}
+
+fn created(statement: &str) -> Option<String> {
+    let rest = ["CREATE ROLE ", "CREATE DATABASE "].iter().find_map(|verb| statement.strip_prefix(verb))?;
+    Some(rest.split([' ', ';']).next().unwrap_or_default().trim_matches('"').to_owned())
+}
+
+#[test]
+fn only_what_was_committed_counts_as_made() {
+    let log = "
+t [1] postgres@app/postgres-provisioner LOG:  statement: BEGIN
+t [2] postgres@app/postgres-provisioner LOG:  execute <unnamed>: BEGIN
+t [1] postgres@app/postgres-provisioner LOG:  execute <unnamed>: CREATE ROLE \"kept\" NOLOGIN
+t [2] postgres@app/postgres-provisioner LOG:  execute <unnamed>: CREATE ROLE \"undone\" NOLOGIN
+t [1] postgres@app/postgres-provisioner LOG:  execute <unnamed>: COMMIT
+t [2] postgres@app/postgres-provisioner FATAL:  terminating connection due to idle-in-transaction timeout
+t [3] postgres@app/postgres-provisioner LOG:  execute <unnamed>: CREATE DATABASE \"twice\" OWNER \"kept\"
+t [4] postgres@app/postgres-provisioner LOG:  execute <unnamed>: CREATE DATABASE \"refused\" OWNER \"kept\"
+t [4] postgres@app/postgres-provisioner ERROR:  database \"refused\" already exists
+t [5] postgres@app/postgres-provisioner LOG:  execute <unnamed>: CREATE DATABASE \"twice\" OWNER \"kept\"
+";
+    let wanted = [("kept", 1), ("twice", 2)].map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(creations(log), wanted.into());
 }

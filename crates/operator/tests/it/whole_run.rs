@@ -22,6 +22,7 @@ const VERIFIER: &str = "SCRAM-SHA-256$4096:";
 async fn no_right_is_missing_or_unused_and_no_password_is_told() {
     let mut world = World::without_operator(17).await;
     world.settings.deletion_timeout = deleting::LIMIT;
+    world.elect("postgres-provisioner");
     world.start_operator();
     live(&world).await;
     world.stop_operator().await;

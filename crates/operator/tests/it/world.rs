@@ -15,6 +15,7 @@ use operator::api::database::PostgresDatabase;
 use operator::api::user::PostgresUser;
 use operator::crd_apply::Absent;
 use operator::crd_check;
+use operator::election::{Election, Timing};
 use operator::metrics::Format;
 use operator::settings::{Definitions, Settings};
 use serde_json::{Value, json};
@@ -156,6 +157,16 @@ impl World {
         self.settings = settings(self.postgres, namespace, tenant);
     }
 
+    /// Has the operator work only while it holds this Lease, as the chart does.
+    pub(crate) fn elect(&mut self, lease: &str) {
+        self.settings.election = Some(Election {
+            namespace: Some(HOME.to_owned()),
+            lease: lease.to_owned(),
+            identity: testbed::unique("operator"),
+            timing: Timing::default(),
+        });
+    }
+
     /// Starts the operator.
     pub(crate) fn start_operator(&self) {
         let (stop, stopped) = oneshot::channel();
@@ -284,7 +295,12 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
 
     /// Waits until the resource is gone.
     pub(crate) async fn gone(&self, kind: &str, name: &str) {
-        eventually(&format!("{kind} {name} to be gone"), PATIENCE, async || {
+        self.gone_in(PATIENCE, kind, name).await;
+    }
+
+    /// The same, with patience of one's own.
+    pub(crate) async fn gone_in(&self, patience: Duration, kind: &str, name: &str) {
+        eventually(&format!("{kind} {name} to be gone"), patience, async || {
             match self.get(kind, name).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
                 Err(error) => Err(error.to_string()),
