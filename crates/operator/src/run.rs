@@ -230,3 +230,6 @@ async fn cluster_uid(client: &Client) -> Result<String, Error> {
     let found = namespaces.get_metadata(CLUSTER).await.map_err(Error::Identity)?;
     Ok(found.uid().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

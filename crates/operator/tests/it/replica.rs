@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::config::Kubeconfig;
 use testbed::{Postgres, eventually, unique};
@@ -28,7 +29,12 @@ pub(crate) struct Replica {
     /// What stands before the `_` in the Lease while it leads.
     pub(crate) name: String,
     pub(crate) program: Program,
+    /// When it was killed or stopped.
+    ends: Vec<Timestamp>,
 }
+
+/// From when to when somebody led.
+pub(crate) type Term = (Timestamp, Timestamp);
 
 impl Installation {
     /// One with a server of its own, whose log nobody else writes, and with rights of its own.
@@ -57,7 +63,7 @@ impl Installation {
             ("RESYNC_SECONDS", "86400"),
         ];
         let program = Program::start_by(way, (&self.world, self.world.postgres), &variables);
-        Replica { name, program }
+        Replica { name, program, ends: Vec::new() }
     }
 
     /// The Leases of the operator's namespace, as the administrator reaches them.
@@ -103,13 +109,39 @@ impl Replica {
         .await;
     }
 
-    /// When it said this first, by its own clock; panics when it did not.
-    pub(crate) fn time_of(&self, text: &str) -> jiff::Timestamp {
-        let lines = self.program.lines(text);
-        let line = lines.first().unwrap_or_else(|| panic!("{text:?}: {}", self.program.log()));
-        let time = line.split_whitespace().next().unwrap();
-        time.parse().unwrap_or_else(|error| panic!("{line}: {error}"))
+    /// Kills or stops it.
+    pub(crate) fn end(&mut self, signal: &str) {
+        self.program.signal(signal);
+        self.ends.push(Timestamp::now());
     }
+
+    /// When it said this first, by its own clock; panics when it did not.
+    pub(crate) fn time_of(&self, text: &str) -> Timestamp {
+        let lines = self.program.lines(text);
+        time(lines.first().unwrap_or_else(|| panic!("{text:?}: {}", self.program.log())))
+    }
+
+    /// When it led.
+    pub(crate) fn terms(&self) -> Vec<Term> {
+        let mut terms: Vec<Term> = Vec::new();
+        for line in self.program.lines("this operator leads ") {
+            match (line.contains("leads now"), terms.last_mut()) {
+                (true, _) => terms.push((time(&line), Timestamp::MAX)),
+                (false, term) => term.expect("it led before").1 = time(&line),
+            }
+        }
+        // Whoever is stopped says so only when it goes on.
+        for (start, end) in &mut terms {
+            let stopped = self.ends.iter().find(|stopped| *stopped > start);
+            *end = stopped.copied().unwrap_or(*end).min(*end);
+        }
+        terms
+    }
+}
+
+fn time(line: &str) -> Timestamp {
+    let time = line.split_whitespace().next().unwrap();
+    time.parse().unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
 /// Waits until one of these leads; which, and how long that took since `start`.

@@ -9,11 +9,11 @@ use operator::election::Timing;
 use serde_json::json;
 use testbed::postgres::{fetch_rows, fetch_text};
 use testbed::{eventually, unique};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, timeout};
 
 use crate::load::{Load, Random};
 use crate::relay::Relay;
-use crate::replica::{Installation, Replica, TAKEOVER, leader};
+use crate::replica::{Installation, Replica, TAKEOVER, Term, leader};
 use crate::resources::{database, user};
 use crate::server_log;
 use crate::world::PATIENCE;
@@ -28,36 +28,49 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-/// The leader's end, at a random point of its work; the replicas that are left, and how long nobody led.
-async fn leader_ends(
-    installation: &Installation,
-    replicas: &mut Vec<Replica>,
-    random: &mut Random,
-) -> Duration {
-    let size =
-        || usize::try_from(fs::metadata(installation.world.postgres.log_path()).unwrap().len()).unwrap();
-    let (leading, _) = leader(replicas, Instant::now()).await;
-    let target = size() + random.below(LIFE);
-    // The load may have come to its end.
-    _ = tokio::time::timeout(
-        Duration::from_secs(5),
-        eventually("work", PATIENCE, async || (size() >= target).then_some(())),
-    )
-    .await;
-    let old = replicas.swap_remove(leading);
-    let start = Instant::now();
-    if random.below(3) == 0 {
-        old.program.signal("STOP");
-        let (_, took) = leader(replicas, start).await;
-        old.program.signal("CONT");
-        old.follows().await;
-        replicas.push(old);
-        return took;
+/// Leaders that die, and those who take over.
+struct Deaths<'i> {
+    installation: &'i Installation,
+    replicas: Vec<Replica>,
+    random: Random,
+    /// How long nobody led.
+    takeovers: Vec<Duration>,
+    /// When those led that are dead.
+    terms: Vec<Term>,
+}
+
+impl Deaths<'_> {
+    /// The leader's end, at a random point of its work.
+    async fn next(&mut self) {
+        let size = || fs::metadata(self.installation.world.postgres.log_path()).unwrap().len();
+        let (leading, _) = leader(&self.replicas, Instant::now()).await;
+        let target = size() + self.random.below(LIFE) as u64;
+        let work = eventually("work", PATIENCE, async || (size() >= target).then_some(()));
+        // The load may have come to its end.
+        _ = timeout(Duration::from_secs(5), work).await;
+        let mut old = self.replicas.swap_remove(leading);
+        let start = Instant::now();
+        if self.random.below(3) == 0 {
+            old.end("STOP");
+            self.takeovers.push(leader(&self.replicas, start).await.1);
+            old.program.signal("CONT");
+            old.follows().await;
+            self.replicas.push(old);
+            return;
+        }
+        old.end("KILL");
+        self.terms.extend(old.terms());
+        self.replicas.push(self.installation.start());
+        self.takeovers.push(leader(&self.replicas, start).await.1);
     }
-    old.program.signal("KILL");
-    drop(old);
-    replicas.push(installation.start());
-    leader(replicas, start).await.1
+
+    /// When somebody led, in order.
+    fn terms(&self) -> Vec<Term> {
+        let living = self.replicas.iter().flat_map(Replica::terms);
+        let mut terms: Vec<_> = self.terms.iter().copied().chain(living).collect();
+        terms.sort();
+        terms
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,22 +79,25 @@ async fn leaders_that_die_anywhere_in_a_load_of_changes_make_nothing_twice_and_l
     let seed = number("HA_SEED", Timestamp::now().as_millisecond().unsigned_abs());
     eprintln!("HA_SEED={seed} HA_SECONDS={seconds}");
     let installation = Installation::new().await;
-    let mut replicas = vec![installation.start(), installation.start()];
-    leader(&replicas, Instant::now()).await;
+    let replicas = vec![installation.start(), installation.start()];
+    let random = Random::new(seed + 1);
+    let (takeovers, terms) = (Vec::new(), Vec::new());
+    let mut deaths = Deaths { installation: &installation, replicas, random, takeovers, terms };
     let mut load = Load::new(&installation.world, seed);
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut takeovers = Vec::new();
-    let mut random = Random::new(seed + 1);
     tokio::join!(load.run(end), async {
         while Instant::now() < end {
-            takeovers.push(leader_ends(&installation, &mut replicas, &mut random).await);
+            deaths.next().await;
         }
     });
+    let takeovers = &deaths.takeovers;
     eprintln!("{} changes, takeovers after {takeovers:.1?}", load.changes);
     load.settled().await;
-    assert!(takeovers.len() > 1, "{takeovers:?}");
-    assert!(takeovers.iter().all(|took| *took <= TAKEOVER), "{takeovers:?}");
+    assert!(takeovers.len() > 1 && takeovers.iter().all(|took| *took <= TAKEOVER), "{takeovers:?}");
 
+    let terms = deaths.terms();
+    assert!(terms.len() > takeovers.len(), "{terms:?}");
+    assert!(terms.windows(2).all(|terms| terms[0].1 < terms[1].0), "two led at a time: {terms:?}");
     let creations = server_log::creations(&installation.world.postgres.log());
     let names = load.names();
     let twice: Vec<_> = creations.iter().filter(|(_, count)| **count > 1).collect();
