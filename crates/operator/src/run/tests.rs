@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use axum::http::{Request, Response};
@@ -33,15 +32,12 @@ fn election() -> Election {
 fn after_the_end(election: Option<Election>) -> (Context, Arc<Mutex<Vec<String>>>) {
     let (client, asked) = client();
     let settings = Settings { election, ..Settings::new(None) };
-    let caches = Caches {
-        databases: Vec::new(),
-        users: Vec::new(),
-        secrets: Vec::new(),
-        namespaces: Vec::new(),
-        watched: BTreeSet::new(),
-    };
+    // They end before they have asked for anything.
+    let clock = Clock::default();
+    let (caches, watches) = watch::start(&client, &settings, &clock);
     let term = Term::until(Instant::now(), Duration::ZERO);
-    (context(settings, client, (caches, term)), asked)
+    let (context, _) = context(settings, client, (Filled { caches, clock, watches }, term));
+    (context, asked)
 }
 
 /// Writes in every way that passes have.
