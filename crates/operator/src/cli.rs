@@ -10,7 +10,6 @@ use clap::builder::{BoolishValueParser, FalseyValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exec::{Learned, Part, Password, PasswordMode, Server, SslMode, Tls, Unusable};
-use jiff::Timestamp;
 use plan::Ident;
 use thiserror::Error;
 
@@ -336,12 +335,8 @@ impl RunArgs {
         if let Some(server) = &server {
             server.check().map_err(unusable)?;
         }
-        let election = self.leader_elect.then(|| Election {
-            namespace: None,
-            lease: self.lease_name,
-            identity: identity(&self.pod_name),
-            timing: Timing::new(self.lease_seconds),
-        });
+        let timing = Timing::new(self.lease_seconds);
+        let election = self.leader_elect.then(|| Election::new(self.lease_name, &self.pod_name, timing));
         let watch: BTreeSet<_> =
             self.watch_namespaces.into_iter().filter_map(|name| given(Some(name))).collect();
         Ok(Settings {
@@ -389,11 +384,6 @@ fn unusable(Unusable { part, problem }: Unusable) -> Error {
 /// A variable that is set to nothing is not set: charts render them like that.
 fn given(value: Option<String>) -> Option<String> {
     value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-}
-
-/// A name that no other process has: a container that is started again is not who it was.
-fn identity(pod: &str) -> String {
-    format!("{pod}_{:x}", Timestamp::now().as_nanosecond())
 }
 
 fn is_plain(id: &str) -> bool {

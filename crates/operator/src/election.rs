@@ -29,6 +29,15 @@ pub struct Election {
     pub timing: Timing,
 }
 
+impl Election {
+    /// For a Lease in the operator's own namespace, under a name that no other process has: a container that is started
+    /// again is not who it was.
+    pub fn new(lease: String, pod: &str, timing: Timing) -> Self {
+        let identity = format!("{pod}_{:x}", Timestamp::now().as_nanosecond());
+        Self { namespace: None, lease, identity, timing }
+    }
+}
+
 /// How long a Lease holds without being renewed, in whole seconds, and what follows from that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
