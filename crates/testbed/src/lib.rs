@@ -15,6 +15,7 @@ pub mod postgres;
 mod process;
 mod progress;
 pub mod promtool;
+pub mod relay;
 mod scratch;
 pub mod tls;
 mod unique;

@@ -8,13 +8,16 @@ use std::sync::{
 use exec::{Class, End, Error, Server, SslMode, Tls};
 use plan::{Desired, Ident, Withheld};
 use sqlx::PgConnection;
-use testbed::{Postgres, postgres::run};
+use testbed::{
+    Postgres,
+    postgres::run,
+    relay::postgres::{Cut, Relay},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
-use crate::relay::{Cut, Relay};
 use crate::support::{Admin, MAJORS, Place, leave, own_superuser, place, place_on, read, rounds, sql};
 
 /// A database that is as it should be.

@@ -14,14 +14,12 @@ use sqlx::PgConnection;
 use testbed::{
     Postgres, eventually,
     postgres::{fetch_rows, fetch_text, run},
+    relay::postgres::{Cut, Relay},
     unique,
 };
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::{
-    relay::{Cut, Relay},
-    support::{Admin, Place, by_hand, leave, own_superuser, place, place_on, rounds, sql},
-};
+use crate::support::{Admin, Place, by_hand, leave, own_superuser, place, place_on, rounds, sql};
 
 /// How many are interrupted at the same time, each in a database of its own.
 const AT_ONCE: usize = 6;

@@ -19,7 +19,6 @@ mod login;
 mod ownership;
 mod passwords;
 mod quoting;
-mod relay;
 mod sessions;
 mod support;
 mod tls;

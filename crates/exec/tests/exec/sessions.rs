@@ -1,12 +1,9 @@
 //! Sessions that cannot be misled, and what they cost.
 
 use exec::{Class, SslMode, Tls};
-use testbed::postgres::run;
+use testbed::{postgres::run, relay::postgres::Relay};
 
-use crate::{
-    relay::Relay,
-    support::{Admin, MAJORS, Place, place, read, sql},
-};
+use crate::support::{Admin, MAJORS, Place, place, read, sql};
 
 #[tokio::test]
 async fn settings_of_a_database_and_of_the_admin_role_do_not_reach_us() {

@@ -1,19 +1,21 @@
-//! A line to a server that breaks when it is told to, or loses what it was told.
+//! A line to a PostgreSQL server that breaks when it is told to, loses what it was told, or tells what was done.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{
     io::{self, AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpListener, TcpStream,
+        TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
 };
 
+use super::listener;
+
 /// When a line breaks: all its connections at once, and for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// It holds.
     Never,
     /// When the server has this statement, counted from 1: it runs, and its answer is lost.
@@ -22,16 +24,21 @@ pub(crate) enum Cut {
     Answered(usize),
 }
 
+/// Is told of each statement once the server has done it, before the client learns that.
+pub type Done = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// A port that leads to a server. It understands as much of the protocol as it takes to count statements; sessions
 /// must not be encrypted.
-pub(crate) struct Relay {
-    pub(crate) port: u16,
+pub struct Relay {
+    /// The port on 127.0.0.1.
+    pub port: u16,
     line: Arc<Line>,
 }
 
 /// What the connections have in common.
 struct Line {
     cut: Cut,
+    done: Done,
     statements: Mutex<Vec<String>>,
     is_broken: watch::Sender<bool>,
 }
@@ -41,8 +48,8 @@ struct Line {
 struct Talk {
     /// The text that was parsed last.
     parsed: String,
-    /// The statement that was sent and not answered yet.
-    open: Option<usize>,
+    /// The statement that was sent and not answered yet, and its text.
+    open: Option<(usize, String)>,
 }
 
 /// A message: its type and what follows its length.
@@ -53,24 +60,29 @@ struct Message {
 
 impl Relay {
     /// Leads to this port of this machine until the cut.
-    pub(crate) async fn start(port: u16, cut: Cut) -> Self {
-        Self::listen(port, cut, |startup| startup).await
+    pub async fn start(port: u16, cut: Cut) -> Self {
+        Self::listen(port, (cut, Arc::new(|_| ())), |startup| startup).await
     }
 
     /// A pooler that drops the settings of its sessions.
-    pub(crate) async fn forgetful(port: u16) -> Self {
-        Self::listen(port, Cut::Never, |startup| without_options(&startup)).await
+    pub async fn forgetful(port: u16) -> Self {
+        Self::listen(port, (Cut::Never, Arc::new(|_| ())), |startup| without_options(&startup)).await
+    }
+
+    /// Leads to this port, and tells what was done.
+    pub async fn observed(port: u16, done: Done) -> Self {
+        Self::listen(port, (Cut::Never, done), |startup| startup).await
     }
 
     /// The statements that were sent so far, in order.
-    pub(crate) fn statements(&self) -> Vec<String> {
+    pub fn statements(&self) -> Vec<String> {
         self.line.statements.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn listen(server: u16, cut: Cut, startup: fn(Vec<u8>) -> Vec<u8>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let line = Arc::new(Line { cut, statements: Mutex::default(), is_broken: watch::Sender::new(false) });
+    async fn listen(server: u16, (cut, done): (Cut, Done), startup: fn(Vec<u8>) -> Vec<u8>) -> Self {
+        let (listener, port) = listener().await;
+        let line =
+            Arc::new(Line { cut, done, statements: Mutex::default(), is_broken: watch::Sender::new(false) });
         let shared = Arc::clone(&line);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -144,16 +156,16 @@ impl Line {
         let text = match message.kind {
             b'P' => {
                 talk.parsed = message.text(1);
-                return talk.open;
+                return talk.number();
             }
             b'Q' => message.text(0),
             b'E' => talk.parsed.clone(),
-            _ => return talk.open,
+            _ => return talk.number(),
         };
         let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
-        statements.push(text);
-        talk.open = Some(statements.len());
-        talk.open
+        statements.push(text.clone());
+        talk.open = Some((statements.len(), text));
+        talk.number()
     }
 
     async fn answer(
@@ -162,20 +174,41 @@ impl Line {
         client: &mut OwnedWriteHalf,
         talk: &Mutex<Talk>,
     ) -> io::Result<()> {
+        let mut held = Vec::new();
         loop {
             let message = Message::read(server).await?;
-            let is_ready = message.kind == b'Z';
-            let open = || talk.lock().unwrap_or_else(PoisonError::into_inner).open.take();
-            let is_last = is_ready && open().is_some_and(|number| self.cut == Cut::Answered(number));
+            // A statement is done once the server is ready for the next: the client learns of neither before.
+            let (is_complete, is_ready) = (message.kind == b'C', message.kind == b'Z');
+            if is_complete || !held.is_empty() {
+                held.push(message);
+            } else {
+                message.write(client).await?;
+            }
+            if !is_ready {
+                continue;
+            }
+            let open = talk.lock().unwrap_or_else(PoisonError::into_inner).open.take();
+            let is_last = open.as_ref().is_some_and(|(number, _)| self.cut == Cut::Answered(*number));
+            if let Some((_, text)) = open.filter(|_| !held.is_empty()) {
+                (self.done)(&text);
+            }
             if is_last {
                 // Before the client can say more.
                 self.is_broken.send_replace(true);
             }
-            message.write(client).await?;
+            for message in held.drain(..) {
+                message.write(client).await?;
+            }
             if is_last {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Talk {
+    fn number(&self) -> Option<usize> {
+        self.open.as_ref().map(|(number, _)| *number)
     }
 }
 
@@ -204,7 +237,7 @@ impl Message {
 
 /// The length of a message, which counts itself.
 fn length_of(body: &[u8]) -> u32 {
-    u32::try_from(body.len() + 4).unwrap()
+    u32::try_from(body.len() + 4).expect("the length came as a u32")
 }
 
 /// The version, then names and values, each with a NUL at its end, then one more.
