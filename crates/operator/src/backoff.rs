@@ -64,8 +64,12 @@ impl<K> Pauses<K> {
 }
 
 impl<K: Ord> Pauses<K> {
-    /// Remembers a failure; tells how long to wait.
+    /// Remembers a failure; tells how long to wait. Those that failed together do not come back together.
     pub fn failed(&self, key: K) -> Duration {
+        jittered(self.step(key))
+    }
+
+    fn step(&self, key: K) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key).or_default();
         let pause = FIRST.saturating_mul(1 << (*count).min(6)).min(self.longest);
@@ -99,7 +103,7 @@ impl<K: Ord + Clone> Backoffs<K> {
         if let Some(wait) = self.wait(&key) {
             return wait;
         }
-        let pause = self.pauses.failed(key.clone());
+        let pause = self.pauses.step(key.clone());
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let since = entries.get(&key).map_or_else(Timestamp::now, |entry| entry.since);
         let message = format!("{} (since {since:.0})", finding.message);
@@ -127,6 +131,12 @@ impl<K: Ord + Clone> Backoffs<K> {
         self.pauses.clear(key);
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key).is_some()
     }
+}
+
+/// How long to wait after so many failures in a row before this one: from `first` on twice as long each time, up to half
+/// a minute.
+pub fn pause(first: Duration, failures: u32) -> Duration {
+    jittered(first.saturating_mul(1 << failures.min(10)).min(LONGEST / 2))
 }
 
 /// Up to a tenth more, so that those who wait for the same thing do not come at once. The clock is random enough.

@@ -5,11 +5,13 @@ use std::time::Duration;
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kube::client::retry::RetryPolicy;
 use kube::client::{ClientBuilder, ConfigExt as _};
 use kube::{Client, Config, Error};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
+use tower::timeout::TimeoutLayer;
+
+use crate::manners;
 
 /// How long a connection may be silent before it is looked whether the other side is there, how often that is tried, and
 /// how long what was sent may be without acknowledgement. A watch over a dead connection would show an old state.
@@ -37,12 +39,14 @@ pub fn client_from(config: Config) -> Result<Client, Error> {
     tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
     connector.set_connect_timeout(config.connect_timeout);
-    connector.set_read_timeout(config.read_timeout);
+    connector.set_read_timeout(config.read_timeout.or(Some(manners::SILENCE)));
     connector.set_write_timeout(config.write_timeout);
     connector.set_reset_reader_on_write(config.reset_reader_on_write);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
+        .layer(TimeoutLayer::new(manners::ANSWER))
+        .layer(manners::PaceLayer)
+        .option_layer(config.default_retry.then(|| RetryLayer::new(manners::retries())))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(tower::BoxError::from)

@@ -81,6 +81,7 @@ pub struct Memory {
     compared: Mutex<BTreeMap<ObjectName, Compared>>,
     /// Since when deleted resources wait, by uid.
     waiting: Mutex<BTreeMap<String, Timestamp>>,
+    finalizing: Mutex<BTreeSet<String>>,
 }
 
 /// A stored verifier and the version of a Secret, once compared.
@@ -166,6 +167,16 @@ impl Memory {
     /// The same of all that wait, by uid.
     pub fn waiting(&self) -> BTreeMap<String, Timestamp> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that somebody puts the finalizer on a resource; false when somebody does already.
+    pub fn begin_finalizing(&self, uid: &str) -> bool {
+        self.finalizing.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned())
+    }
+
+    /// Notes that nobody does any more.
+    pub fn end_finalizing(&self, uid: &str) {
+        self.finalizing.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     /// Forgets a resource that is gone.

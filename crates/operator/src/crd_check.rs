@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use crate::api::{VERSION, crds};
 use crate::crd_apply::{Absent, bring_up};
+use crate::manners::WatchPauses;
 use crate::settings::Definitions;
 
 const PAUSE: Duration = Duration::from_secs(2);
@@ -65,7 +66,7 @@ pub async fn lost(client: &Client) -> String {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let watches = crds().into_iter().map(|wanted| {
         let metadata: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client.clone());
-        let changes = watcher::watch_object(metadata, &wanted.name_any()).default_backoff();
+        let changes = watcher::watch_object(metadata, &wanted.name_any()).backoff(WatchPauses::default());
         changes.map(move |_| wanted.clone()).boxed()
     });
     let mut changes = futures::stream::select_all(watches);

@@ -12,7 +12,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::events::EventType;
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::timeout;
 
 use crate::api::OPERATOR;
@@ -20,6 +20,8 @@ use crate::conditions::EventKind;
 
 /// How long the others wait for one.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many may wait to be written. What comes on top of that while the API server takes none is not said.
+const QUEUE: usize = 1_000;
 /// The API server's limit for `note`.
 const LONGEST_NOTE: usize = 1024;
 /// How long an event may be counted up instead of written again.
@@ -37,7 +39,7 @@ const COLLECTED: SignedDuration = SignedDuration::from_secs(30);
 /// Writes events in the background, one after the other: no pass waits for one, none fails for one, and many do not
 /// keep the API server from what passes ask for.
 pub struct Events {
-    sender: UnboundedSender<Saying>,
+    sender: Sender<Saying>,
 }
 
 /// Something about a resource that is still to be written.
@@ -72,7 +74,7 @@ enum Telling {
 impl Events {
     /// Nothing has been said yet.
     pub fn new(client: Client) -> Self {
-        let (sender, mut sayings) = unbounded_channel::<Saying>();
+        let (sender, mut sayings) = channel::<Saying>(QUEUE);
         tokio::spawn(async move {
             let mut writer = Writer { client, written: BTreeMap::new() };
             while let Some(saying) = sayings.recv().await {
@@ -91,8 +93,9 @@ impl Events {
     /// Says something about a resource.
     pub fn publish(&self, regarding: ObjectReference, kind: impl Into<EventKind>, note: &str) {
         let saying = Saying { regarding, kind: kind.into(), note: presentable(note, LONGEST_NOTE) };
-        // Nobody writes any more when the runtime ends.
-        _ = self.sender.send(saying);
+        if let Err(error) = self.sender.try_send(saying) {
+            tracing::debug!(%error, "event not written");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 pub use entry::{Entry, Error, Kind};
 
 use crate::api::LABEL_LEDGER;
+use crate::manners::WatchPauses;
 use crate::pass::gather::Clock;
 use crate::resource::{DatabaseKey, ServerKey};
 
@@ -105,7 +106,7 @@ impl Ledger {
     /// is in them waits.
     pub async fn follow(self: Arc<Self>, mut take: impl FnMut(Arc<Entry>) + Send) {
         let config = Config::default().labels(LABEL_LEDGER).page_size(25);
-        let mut events = std::pin::pin!(watcher(self.api.clone(), config).default_backoff());
+        let mut events = std::pin::pin!(watcher(self.api.clone(), config).backoff(WatchPauses::default()));
         let mut listed = Vec::new();
         while let Some(event) = events.next().await {
             match event {

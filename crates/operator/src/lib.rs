@@ -21,6 +21,7 @@ pub mod index;
 pub mod lanes;
 pub mod ledger;
 pub mod logging;
+pub mod manners;
 pub mod metrics;
 pub mod pass;
 pub mod passes;

@@ -9,7 +9,7 @@ use kube::{Api, Client, ResourceExt as _};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use crate::backoff::Pauses;
+use crate::backoff::{self, Pauses};
 use crate::caches::Caches;
 use crate::context::{Context, Memory};
 use crate::crd_apply::Absent;
@@ -29,6 +29,8 @@ use crate::{crd_check, http, pass, watch};
 
 /// How long passes may take to end after the signal: a statement in progress is not interrupted before.
 const GRACE: Duration = Duration::from_secs(2);
+/// How soon to ask again for the cluster's identity.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The namespace whose uid names the cluster.
 const CLUSTER: &str = "kube-system";
 
@@ -38,11 +40,6 @@ pub enum Error {
     /// The port is taken.
     #[error(transparent)]
     Http(#[from] http::Error),
-    /// The API server does not answer, or not to us.
-    #[error(
-        "cannot read namespace {CLUSTER} for the cluster's identity; set INSTALLATION_ID, or fix the access: {0}"
-    )]
-    Identity(#[source] kube::Error),
     /// A watch ended, which it never does by itself.
     #[error("the watches ended")]
     Watches,
@@ -134,7 +131,7 @@ async fn start(
     crd_check::wait(client, settings.definitions, absent).await;
     let installation = match settings.installation.clone() {
         Some(installation) => installation,
-        None => settings.installation.insert(cluster_uid(client).await?).clone(),
+        None => settings.installation.insert(cluster_uid(client).await).clone(),
     };
     let clock = Clock::default();
     let ledger = Arc::new(Ledger::new(client.clone(), (namespace, &installation), clock.clone()));
@@ -225,10 +222,25 @@ async fn lead(
     ended
 }
 
-async fn cluster_uid(client: &Client) -> Result<String, Error> {
+/// Asks until there is an answer: to end would only be to begin again. Says what is wrong whenever that changes.
+async fn cluster_uid(client: &Client) -> String {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let found = namespaces.get_metadata(CLUSTER).await.map_err(Error::Identity)?;
-    Ok(found.uid().unwrap_or_default())
+    let mut said = String::new();
+    for failures in 0.. {
+        let problem = match namespaces.get_metadata(CLUSTER).await {
+            Ok(found) => return found.uid().unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        if problem != said {
+            tracing::warn!(
+                "cannot read namespace {CLUSTER} for the cluster's identity, trying again; set INSTALLATION_ID, or fix \
+                 the access: {problem}"
+            );
+            said = problem;
+        }
+        tokio::time::sleep(backoff::pause(AGAIN, failures)).await;
+    }
+    unreachable!("it is tried for ever")
 }
 
 #[cfg(test)]

@@ -21,18 +21,20 @@ use crate::api::database::PostgresDatabase;
 use crate::api::shared::Provision;
 use crate::api::user::PostgresUser;
 use crate::api::{ANNOTATION_ALLOW_SECRETS_FROM, ANNOTATION_ALLOW_SUPERUSER_SECRETS_FROM};
+use crate::backoff;
 use crate::caches::{Caches, NamespaceMeta, SecretMeta};
 use crate::conditions::{ConditionType, find};
 use crate::context::Context;
 use crate::index::{Index, Name, Seen};
 use crate::ledger::{Entry, Ledger};
+use crate::manners::WatchPauses;
 use crate::pass::gather::Clock;
 use crate::passes::{Passes, Urgency};
 use crate::patch;
 use crate::resource::{DatabaseKey, ObjectName, Resource, ServerKey, Treatment};
 use crate::settings::Settings;
 
-/// How soon to try again to put a finalizer on.
+/// How soon to try again to put a finalizer on, at first.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// How many objects are listed at a time.
@@ -132,7 +134,7 @@ fn kind<K: Provision>(
         (meta.annotations, meta.labels, meta.managed_fields) = (None, None, None);
     });
     let (sender, clock) = (sender.clone(), clock.clone());
-    let stream = reflector(writer, events).default_backoff();
+    let stream = reflector(writer, events).backoff(WatchPauses::default());
     let take = move |object| {
         clock.tick();
         _ = sender.send(Touched::Resource(wrap(Arc::new(object))));
@@ -157,7 +159,7 @@ fn secrets(
         let name = ObjectName { namespace: secret.namespace().unwrap_or_default(), name: secret.name_any() };
         _ = sender.send(Touched::Secret(name));
     };
-    tasks.spawn(pump(reflector(writer, events).default_backoff(), store.clone(), take));
+    tasks.spawn(pump(reflector(writer, events).backoff(WatchPauses::default()), store.clone(), take));
     store
 }
 
@@ -181,7 +183,7 @@ fn namespaces(
         clock.tick();
         _ = sender.send(Touched::Namespace(namespace.name_any()));
     };
-    tasks.spawn(pump(reflector(writer, events).default_backoff(), store.clone(), take));
+    tasks.spawn(pump(reflector(writer, events).backoff(WatchPauses::default()), store.clone(), take));
     store
 }
 
@@ -309,23 +311,32 @@ fn wants_finalizer(context: &Context, resource: &Resource) -> bool {
 fn put_finalizer(context: &Arc<Context>, resource: &Resource) -> bool {
     let is_due = wants_finalizer(context, resource);
     if is_due {
-        tokio::spawn(add_finalizer(context.clone(), resource.uid().to_owned()));
+        tokio::spawn(add_finalizer(context.clone(), resource.clone()));
     }
     is_due
 }
 
-/// Puts the finalizer on, as long as the resource is there without one and the term lasts.
-async fn add_finalizer(context: Arc<Context>, uid: String) {
-    let wants = |one: &Resource| one.uid() == uid && wants_finalizer(&context, one);
+/// Puts the finalizer on, unless that is under way already.
+async fn add_finalizer(context: Arc<Context>, resource: Resource) {
+    if context.memory.begin_finalizing(resource.uid()) {
+        try_finalizer(&context, &resource).await;
+        context.memory.end_finalizing(resource.uid());
+    }
+}
+
+/// Tries as long as the resource is there without a finalizer and the term lasts, ever less often.
+async fn try_finalizer(context: &Context, resource: &Resource) {
+    let mut failures = 0;
     while context.term.is_held()
-        && let Some(resource) = context.caches.resources().into_iter().find(wants)
+        && let Some(resource) = context.caches.current(resource).filter(|one| wants_finalizer(context, one))
     {
         match patch::add_finalizer(&context.client, &resource).await {
             Ok(()) => return,
             // Somebody changed the resource at the same time, or the API server is in trouble.
             Err(error) => tracing::debug!(%error, %resource, "finalizer not set yet"),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(backoff::pause(AGAIN, failures)).await;
+        failures += 1;
     }
 }
 

@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use axum::http::{Request, Response};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::api::PostParams;
 use kube::client::Body;
@@ -8,8 +9,10 @@ use tokio::time::{Instant, sleep};
 use tower::{BoxError, service_fn};
 
 use super::*;
+use crate::api::shared::Provisioned;
 use crate::conditions::Notice;
 use crate::election::{Election, Timing};
+use crate::ledger::{Entry, Kind};
 use crate::resource::ObjectName;
 
 /// A client that notes how it is used, and gets no answer.
@@ -34,9 +37,10 @@ fn after_the_end(election: Option<Election>) -> (Context, Arc<Mutex<Vec<String>>
     let settings = Settings { election, ..Settings::new(None) };
     // They end before they have asked for anything.
     let clock = Clock::default();
-    let (caches, watches) = watch::start(&client, &settings, &clock);
+    let ledger = Arc::new(Ledger::new(client.clone(), ("default", "installation"), clock.clone()));
+    let (caches, watches) = watch::start(&client, &settings, (&ledger, &clock));
     let term = Term::until(Instant::now(), Duration::ZERO);
-    let (context, _) = context(settings, client, (Filled { caches, clock, watches }, term));
+    let (context, _) = context(settings, client, (Filled { caches, ledger, clock, watches }, term));
     (context, asked)
 }
 
@@ -48,6 +52,18 @@ async fn write(context: &Context) {
     let secret = Secret::default();
     _ = tokio::time::timeout(moment, secrets.create(&PostParams::default(), &secret)).await;
     _ = tokio::time::timeout(moment, context.vault.create(&name, &secret)).await;
+    let entry = Entry {
+        installation: "installation".to_owned(),
+        kind: Kind::PostgresUser,
+        namespace: "default".to_owned(),
+        name: "name".to_owned(),
+        uid: "uid".to_owned(),
+        provisioned: Provisioned::default(),
+        since: Timestamp::now(),
+        reason: String::new(),
+    };
+    _ = tokio::time::timeout(moment, context.ledger.add(&context.client, entry.clone())).await;
+    _ = tokio::time::timeout(moment, context.ledger.remove(&context.client, &entry)).await;
     context.events.publish(ObjectReference::default(), Notice::SecretDeleted, "note");
     sleep(moment).await;
 }

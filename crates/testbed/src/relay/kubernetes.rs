@@ -149,7 +149,9 @@ impl Relay {
     pub fn kubeconfig(&self, kubeconfig: &Kubeconfig) -> Kubeconfig {
         let mut kubeconfig = kubeconfig.clone();
         for NamedCluster { cluster, .. } in &mut kubeconfig.clusters {
-            cluster.iter_mut().for_each(|cluster| cluster.server = Some(self.url()));
+            if let Some(cluster) = cluster {
+                cluster.server = Some(self.url());
+            }
         }
         kubeconfig
     }
