@@ -1,0 +1,200 @@
+//! The API server is in trouble while there is something to do: the program goes on asking, ever less often, and does
+//! what it has to once that is over. It is the same process all the time.
+//!
+//! What is asked of a server in trouble is bounded for each watch, and for each resource that has something to be
+//! written: a request after 1, 2, 4 … seconds, at most two in a minute in the end, each repeated up to four times when
+//! the answer was that there is no time.
+
+use std::time::Duration;
+
+use testbed::relay::kubernetes::{Asked, Trouble};
+use testbed::{Cluster, eventually};
+
+use crate::stage::{PATIENCE, Stage};
+
+const USERS: [&str; 4] = ["one", "two", "three", "four"];
+const ACCESS: [&str; 2] = ["read", "readwrite"];
+
+/// A stage with a program and a database that is Ready.
+async fn provisioned() -> Stage {
+    let stage = Stage::new().await;
+    stage.start();
+    stage.database("").await;
+    stage.wait_for(&["db"]).await;
+    stage.settle().await;
+    stage
+}
+
+/// Everything can be done, and was not begun anew.
+async fn goes_on(stage: &Stage) {
+    stage.api.recover();
+    stage.user("afterwards", ", access: read").await;
+    stage.wait_for(&["db", "afterwards"]).await;
+    assert!(stage.sequence.lives(), "{}", stage.log());
+    assert_eq!(stage.log().matches("postgres-provisioner starts").count(), 1, "{}", stage.log());
+}
+
+/// Waits until so many requests of a kind have come, and tells how long that took from the first to the last.
+async fn time_of(stage: &Stage, count: usize, is_wanted: impl Fn(&Asked) -> bool) -> Duration {
+    let before = stage.api.asked().len();
+    let found = eventually("requests", PATIENCE, async || {
+        let found: Vec<_> = stage.api.asked().split_off(before).into_iter().filter(&is_wanted).collect();
+        if found.len() >= count { Ok(found) } else { Err(format!("{} of {count}", found.len())) }
+    })
+    .await;
+    Duration::try_from(found[count - 1].time.duration_since(found[0].time)).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn watches_that_expire_or_break_lose_nothing() {
+    let stage = provisioned().await;
+    for user in USERS {
+        stage.api.expire_watches();
+        stage.user(user, ", access: read").await;
+        stage.api.break_watches();
+        stage.wait_for(&[user]).await;
+    }
+    goes_on(&stage).await;
+}
+
+#[tokio::test]
+async fn lists_that_are_refused_are_asked_for_ever_less_often() {
+    for (code, reason) in [(410, "Expired"), (403, "Forbidden")] {
+        let stage = provisioned().await;
+        stage.api.trouble(move |asked| asked.is_read().then_some(Trouble::refused(code, reason)));
+        stage.api.expire_watches();
+        stage.user(&format!("while{code}"), ", access: read").await;
+        // Four watches: 16 lists within 5.6 s, and the next only after 12.
+        let took = time_of(&stage, 20, Asked::is_read).await;
+        assert!(took > Duration::from_secs(9), "20 lists in {took:?}");
+        goes_on(&stage).await;
+        stage.wait_for(&[&format!("while{code}")]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_watch_that_ends_at_once_is_begun_once_a_second() {
+    let stage = provisioned().await;
+    stage.api.trouble(|asked| asked.is_watch().then_some(Trouble::Ended));
+    stage.api.break_watches();
+    let took = time_of(&stage, 24, Asked::is_watch).await;
+    assert!(took > Duration::from_secs(4), "24 watches in {took:?}");
+    goes_on(&stage).await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_written_is_tried_ever_less_often() {
+    let stage = provisioned().await;
+    let is_patch = |asked: &Asked| asked.method == "PATCH" && asked.path.contains("/postgresusers/");
+    stage.api.trouble(move |asked| is_patch(asked).then_some(Trouble::refused(403, "Forbidden")));
+    for user in USERS {
+        stage.user(user, ", access: read").await;
+        // Each change wakes whoever puts the finalizer on.
+        for access in ["readwrite", "read"] {
+            stage.patch(user, serde_json::json!({ "access": access })).await;
+        }
+    }
+    // Four resources: 16 within 3.5 s, and the next only after 7.5.
+    let took = time_of(&stage, 17, is_patch).await;
+    assert!(took > Duration::from_secs(5), "17 requests in {took:?}");
+    goes_on(&stage).await;
+    stage.wait_for(&USERS).await;
+}
+
+#[tokio::test]
+async fn conflicts_are_tried_again() {
+    let stage = provisioned().await;
+    let relay = std::sync::Mutex::new(std::collections::BTreeMap::<String, usize>::new());
+    stage.api.trouble(move |asked| {
+        let mut seen = relay.lock().unwrap();
+        let count = seen.entry(format!("{} {}", asked.method, asked.path)).or_default();
+        *count += 1;
+        (!asked.is_read() && *count <= 2).then_some(Trouble::refused(409, "Conflict"))
+    });
+    for user in USERS {
+        stage.user(user, ", access: read").await;
+    }
+    stage.wait_for(&USERS).await;
+    goes_on(&stage).await;
+}
+
+#[tokio::test]
+async fn who_is_told_when_to_come_back_does() {
+    let stage = provisioned().await;
+    let refused = Trouble::Refused { code: 429, reason: "TooManyRequests", retry_after: Some(2) };
+    stage.api.trouble(move |asked| (!asked.is_read()).then_some(refused.clone()));
+    stage.user("throttled", ", access: read").await;
+    let is_patch = |asked: &Asked| asked.path.ends_with("/postgresusers/throttled");
+    let took = time_of(&stage, 3, is_patch).await;
+    assert!(took >= Duration::from_millis(3_900), "3 requests in {took:?}");
+    goes_on(&stage).await;
+    stage.wait_for(&["throttled"]).await;
+}
+
+#[tokio::test]
+async fn slow_answers_and_refused_events_hold_up_nothing() {
+    let stage = provisioned().await;
+    stage.api.trouble(|asked| match asked.path.ends_with("/events") {
+        true => Some(Trouble::refused(403, "Forbidden")),
+        false => Some(Trouble::Slow(Duration::from_millis(300))),
+    });
+    for user in USERS {
+        stage.user(user, ", access: read").await;
+    }
+    stage.wait_for(&USERS).await;
+    stage.api.trouble(|asked| asked.path.contains("/events").then_some(Trouble::Silent));
+    stage.delete("one").await;
+    eventually("a user to go", PATIENCE, async || match stage.get("one").await {
+        None => Ok(()),
+        Some(found) => Err(found.data["status"].to_string()),
+    })
+    .await;
+    goes_on(&stage).await;
+}
+
+#[tokio::test]
+async fn a_start_in_the_middle_of_an_outage_is_no_end() {
+    for (code, reason) in [(503, "ServiceUnavailable"), (403, "Forbidden")] {
+        let stage = Stage::new().await;
+        stage.api.trouble(move |asked| {
+            let is_identity = asked.path.ends_with("/namespaces/kube-system");
+            // The definitions are waited for anyway.
+            (code == 503 || is_identity).then_some(Trouble::refused(code, reason))
+        });
+        stage.start();
+        stage.database("").await;
+        time_of(&stage, 4, |_| true).await;
+        goes_on(&stage).await;
+    }
+}
+
+#[tokio::test]
+async fn an_api_server_that_restarts_three_times_during_a_load_loses_nothing() {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start().await));
+    let stage = Stage::on(cluster).await;
+    stage.start();
+    stage.database("").await;
+    for user in USERS {
+        stage.user(user, ", access: read").await;
+    }
+    for restart in 1..=3 {
+        let load = async {
+            for (number, user) in USERS.into_iter().enumerate() {
+                stage.insist(user, serde_json::json!({ "access": ACCESS[(number + restart) % 2] })).await;
+            }
+            if restart == 2 {
+                stage.insist("db", serde_json::json!({ "secretName": "db-2" })).await;
+            }
+        };
+        tokio::join!(cluster.restart_api_server(), load);
+    }
+    let asked = stage.api.asked().len();
+    stage.wait_for(&["db"]).await;
+    stage.wait_for(&USERS).await;
+    goes_on(&stage).await;
+    for secret in stage.all_secrets().await {
+        stage.login(&secret).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+    // Besides what there was to do: four watches that came back three times, and whoever failed meanwhile.
+    assert!(asked < 400, "{asked} requests");
+}
