@@ -8,7 +8,7 @@ use std::panic;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::JsonFields;
 
-use crate::cli::LogFormat;
+use crate::cli::flags::LogFormat;
 use crate::events::without_controls;
 
 /// Sends log lines to standard error.

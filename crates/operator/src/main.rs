@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use operator::cli::{Cli, Command, RunArgs};
+use operator::cli::flags::RunArgs;
+use operator::cli::{Cli, Command};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {

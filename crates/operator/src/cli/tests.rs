@@ -1,4 +1,5 @@
 use super::*;
+use crate::settings::{Boundary, NamedServers};
 
 fn settings(args: &[&str]) -> Result<Settings, String> {
     let args = std::iter::once("postgres-provisioner").chain(args.iter().copied());

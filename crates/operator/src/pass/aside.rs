@@ -1,14 +1,21 @@
 //! Who takes part in a pass. Resources that are suspended, and those that were deleted while nothing is to be changed
 //! for them, do not. Kubernetes.
 
+use std::collections::BTreeMap;
+
+use exec::check_usable;
+
+use super::secrets::{self, Relation};
 use super::work::{State, Work};
-use super::{Error, report};
+use super::{Error, admit, gather, report};
 use crate::api::shared::Provisioned;
 use crate::api::told::Mode;
+use crate::caches::NamespaceState;
 use crate::conditions::{Finding, Notice, Reason};
 use crate::context::Context;
 use crate::patch;
 use crate::resource::{Resource, Treatment};
+use crate::vault::Freshness;
 
 /// What somebody is told whose resource waits for another operator, or for this one in another mode.
 pub(super) fn stays() -> Finding {
@@ -91,5 +98,92 @@ impl Work<'_> {
         };
         state.outcome.findings = self.findings(resources, takes_part).await?;
         Ok(state)
+    }
+
+    /// Those that can be provisioned, of the resources that Kubernetes does not stand in the way of.
+    pub(super) fn taking_part(&self, resources: &[Resource], able: Vec<Resource>) -> Vec<Resource> {
+        let mut taking_part = able;
+        let census = gather::census(self.context);
+        let known = census.databases(self.key).iter();
+        let mut databases = known.chain(resources.iter().filter(|one| matches!(one, Resource::Database(_))));
+        let has_resource = databases.clone().next().is_some();
+        let is_known = databases.any(|one| self.has_database(one));
+        let database = taking_part.iter().find(|one| matches!(one, Resource::Database(_)));
+        let is_managed = database.is_some_and(|database| !database.is_deleting());
+        if has_resource && !is_managed {
+            // The database may not be what its resource claims: nobody new is let in, and nobody at all unless it
+            // was the resource's before.
+            taking_part.retain(|one| {
+                matches!(one, Resource::Database(_))
+                    || one.is_deleting()
+                    || (is_known && one.is_provisioned_at(&self.address.to_string(), &self.key.server))
+            });
+        }
+        taking_part
+    }
+
+    fn has_database(&self, resource: &Resource) -> bool {
+        let recorded = resource.recorded_at(&self.address.to_string(), &self.key.server);
+        recorded.is_some_and(|found| found.database.as_deref() == Some(resource.database()))
+    }
+
+    /// Why resources do not take part.
+    pub(super) async fn findings(
+        &self,
+        resources: &[Resource],
+        takes_part: impl Fn(&Resource) -> bool,
+    ) -> Result<BTreeMap<String, Finding>, kube::Error> {
+        let mut findings = BTreeMap::new();
+        for resource in resources.iter().filter(|one| !takes_part(one)) {
+            let obstacle = self.obstacle(resource).await?;
+            let waits = || Finding {
+                reason: Reason::DatabaseMissing,
+                message: format!(
+                    "the PostgresDatabase of {} is not Ready, or not reconciled",
+                    resource.database()
+                ),
+            };
+            findings.insert(resource.uid().to_owned(), obstacle.unwrap_or_else(waits));
+        }
+        Ok(findings)
+    }
+
+    pub(super) async fn obstacle(&self, resource: &Resource) -> Result<Option<Finding>, kube::Error> {
+        if resource.is_deleting() {
+            return Ok(None);
+        }
+        let secret = resource.secret();
+        let state = self.context.caches.namespace_state(&secret.namespace);
+        let why = match state {
+            NamespaceState::Active => None,
+            NamespaceState::Missing => Some("does not exist"),
+            NamespaceState::Terminating => Some("is being deleted"),
+            NamespaceState::Unwatched => Some("is not watched: add it to WATCH_NAMESPACES"),
+        };
+        if let Some(why) = why {
+            let message = format!("namespace {} of the Secret {why}", secret.namespace);
+            return Ok(Some(Finding { reason: Reason::SecretNamespaceMissing, message }));
+        }
+        let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
+        let Some(found) = found else { return Ok(self.missing_consent(resource)) };
+        if self.relation(&secret, &found, resource) == Relation::Foreign {
+            let conflict = || secrets::conflict(resource);
+            return Ok(Some(self.missing_consent(resource).unwrap_or_else(conflict)));
+        }
+        let problem = found.password().filter(|password| !password.expose().is_empty()).map(check_usable);
+        Ok(problem.and_then(Result::err).map(|problem| Finding {
+            reason: Reason::InvalidPassword,
+            message: format!("Secret {secret}: {problem}; set another, or remove the key `password`"),
+        }))
+    }
+
+    /// The consent that the resource lacks to have more in another namespace than what version 1 left there.
+    fn missing_consent(&self, resource: &Resource) -> Option<Finding> {
+        if resource.provisioned().is_some() {
+            return None;
+        }
+        let Context { namespace, settings, caches, .. } = self.context;
+        let secrets_from = |target: &str| caches.allows_secrets_from(target);
+        admit::check_place(resource, namespace, settings.boundaries.secrets, &secrets_from).err()
     }
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exec::{End, Server, Sessions, check_usable};
+use exec::{End, Server, Sessions};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use plan::{
     Action, Catalog, Desired, Ident, NewPassword, PasswordState, Plan, QualifiedName, Refused, Site, plan,
@@ -18,10 +18,8 @@ use super::desired::{Cast, desired};
 use super::look::Look;
 use super::outcome::{self, Outcome};
 use super::resolve;
-use super::secrets::{self, Relation};
 use super::verify::{self, Expected, Verifier};
-use super::{Error, admit, gather, settled};
-use crate::caches::NamespaceState;
+use super::{Error, settled};
 use crate::conditions::{ConditionType, Finding, Reason, find};
 use crate::context::{Context, Settled};
 use crate::ledger::Entry;
@@ -29,7 +27,6 @@ use crate::metrics::Fate;
 use crate::passes::Next;
 use crate::resource::{DatabaseKey, Resource};
 use crate::servers::{Address, Gate};
-use crate::vault::Freshness;
 
 /// Rounds until a plan must be empty; each statement that the server refuses costs one.
 const ROUNDS: u32 = 8;
@@ -318,95 +315,6 @@ impl Work<'_> {
                 })
         });
         was_there && next.actions.iter().any(|action| matches!(action, Action::CreateDatabase { .. }))
-    }
-
-    /// Those that can be provisioned, of the resources that Kubernetes does not stand in the way of.
-    pub(super) fn taking_part(&self, resources: &[Resource], able: Vec<Resource>) -> Vec<Resource> {
-        let mut taking_part = able;
-        let census = gather::census(self.context);
-        let known = census.databases(self.key).iter();
-        let mut databases = known.chain(resources.iter().filter(|one| matches!(one, Resource::Database(_))));
-        let has_resource = databases.clone().next().is_some();
-        let is_known = databases.any(|one| self.has_database(one));
-        let database = taking_part.iter().find(|one| matches!(one, Resource::Database(_)));
-        let is_managed = database.is_some_and(|database| !database.is_deleting());
-        if has_resource && !is_managed {
-            // The database may not be what its resource claims: nobody new is let in, and nobody at all unless it
-            // was the resource's before.
-            taking_part.retain(|one| {
-                matches!(one, Resource::Database(_))
-                    || one.is_deleting()
-                    || (is_known && one.is_provisioned_at(&self.address.to_string(), &self.key.server))
-            });
-        }
-        taking_part
-    }
-
-    fn has_database(&self, resource: &Resource) -> bool {
-        let recorded = resource.recorded_at(&self.address.to_string(), &self.key.server);
-        recorded.is_some_and(|found| found.database.as_deref() == Some(resource.database()))
-    }
-
-    /// Why resources do not take part.
-    pub(super) async fn findings(
-        &self,
-        resources: &[Resource],
-        takes_part: impl Fn(&Resource) -> bool,
-    ) -> Result<BTreeMap<String, Finding>, kube::Error> {
-        let mut findings = BTreeMap::new();
-        for resource in resources.iter().filter(|one| !takes_part(one)) {
-            let obstacle = self.obstacle(resource).await?;
-            let waits = || Finding {
-                reason: Reason::DatabaseMissing,
-                message: format!(
-                    "the PostgresDatabase of {} is not Ready, or not reconciled",
-                    resource.database()
-                ),
-            };
-            findings.insert(resource.uid().to_owned(), obstacle.unwrap_or_else(waits));
-        }
-        Ok(findings)
-    }
-
-    pub(super) async fn obstacle(&self, resource: &Resource) -> Result<Option<Finding>, kube::Error> {
-        if resource.is_deleting() {
-            return Ok(None);
-        }
-        let secret = resource.secret();
-        let state = self.context.caches.namespace_state(&secret.namespace);
-        let why = match state {
-            NamespaceState::Active => None,
-            NamespaceState::Missing => Some("does not exist"),
-            NamespaceState::Terminating => Some("is being deleted"),
-            NamespaceState::Unwatched => Some("is not watched: add it to WATCH_NAMESPACES"),
-        };
-        if let Some(why) = why {
-            let message = format!("namespace {} of the Secret {why}", secret.namespace);
-            return Ok(Some(Finding { reason: Reason::SecretNamespaceMissing, message }));
-        }
-        let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
-        let Some(found) = found else { return Ok(self.missing_consent(resource)) };
-        if self.relation(&secret, &found, resource) == Relation::Foreign {
-            let conflict = || secrets::conflict(resource);
-            return Ok(Some(self.missing_consent(resource).unwrap_or_else(conflict)));
-        }
-        let problem = found.password().filter(|password| !password.expose().is_empty()).map(check_usable);
-        Ok(problem.and_then(Result::err).map(|problem| Finding {
-            reason: Reason::InvalidPassword,
-            message: format!("Secret {secret}: {problem}; set another, or remove the key `password`"),
-        }))
-    }
-}
-
-impl Work<'_> {
-    /// The consent that the resource lacks to have more in another namespace than what version 1 left there.
-    fn missing_consent(&self, resource: &Resource) -> Option<Finding> {
-        if resource.provisioned().is_some() {
-            return None;
-        }
-        let Context { namespace, settings, caches, .. } = self.context;
-        let secrets_from = |target: &str| caches.allows_secrets_from(target);
-        admit::check_place(resource, namespace, settings.boundaries.secrets, &secrets_from).err()
     }
 }
 
