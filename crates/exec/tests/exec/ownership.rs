@@ -79,6 +79,8 @@ async fn what_becomes_somebody_elses_after_it_was_planned_for_is_not_touched() {
             let mut desired = desired.clone();
             if leaves {
                 leave(&mut desired, &role);
+                // Or else that would prove it.
+                place.secrets.0.remove(&role);
             } else {
                 change_password(&mut place, &mut desired, &role);
             }

@@ -130,6 +130,19 @@ pub struct Provisioned {
     /// Namespace of that Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_namespace: Option<String>,
+    /// Secrets that held the credentials before and are still to be removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_secrets: Vec<FormerSecret>,
+}
+
+/// A Secret that held a resource's credentials before.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerSecret {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
 }
 
 /// A role that a resource had before.

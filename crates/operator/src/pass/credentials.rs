@@ -236,8 +236,19 @@ fn usable_password(contents: &Contents) -> Option<&Password> {
 }
 
 /// Where the credentials were before `secretName` or `secretNamespace` changed.
-pub(super) fn former_secret(resource: &Resource) -> Option<ObjectName> {
+fn former_secret(resource: &Resource) -> Option<ObjectName> {
     resource.provisioned()?.secret().filter(|former| *former != resource.secret())
+}
+
+/// All Secrets that held the credentials before and may still be there.
+pub(super) fn former_secrets(resource: &Resource) -> Vec<ObjectName> {
+    let Some(found) = resource.provisioned() else { return Vec::new() };
+    let listed = found.former_secrets.iter();
+    let listed = listed.map(|one| ObjectName { namespace: one.namespace.clone(), name: one.name.clone() });
+    let mut all: Vec<_> = listed.chain(found.secret()).filter(|one| *one != resource.secret()).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// A password that is new is no role's yet.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp, Unit};
 
-use super::credentials::former_secret;
+use super::credentials::former_secrets;
 use super::secrets::{self, Relation};
 use super::{finish, gather, report, resolve};
 use crate::caches::NamespaceState;
@@ -57,7 +57,7 @@ pub(super) async fn hold(
 /// Removes the Secrets of a resource that goes. One that the API server does not let go of stays in the end, and is
 /// named.
 pub(super) async fn clear_secrets(context: &Context, resource: &Resource) -> Result<(), kube::Error> {
-    for name in [Some(resource.secret()), former_secret(resource)].into_iter().flatten() {
+    for name in former_secrets(resource).into_iter().chain([resource.secret()]) {
         match secrets::delete(context, resource, &name).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 422) => {
                 let since = context.memory.waits_since(resource.uid());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::credentials::former_secret;
+use super::credentials::former_secrets;
 use super::desired::Cast;
 use super::work::{State, Work};
 use super::{Error, SOON, deferral, report, secrets};
@@ -77,12 +77,15 @@ impl Work<'_> {
             return self.let_go(state, resource).await;
         }
         self.adopt_by_database(resource, resources).await?;
-        // The status still tells what is left behind; once it is written, nobody remembers.
         let is_ready = state.outcome.ready(resource).reason == Reason::Provisioned;
         if is_ready {
-            self.leave_behind(resource).await?;
+            self.leave_server(resource);
         }
         report::outcome(self.context, &state.outcome, &self.address, resource).await?;
+        // Not before the status tells where the password is now: who looks for it finds it there, or here.
+        if is_ready {
+            self.leave_secrets(resource).await?;
+        }
         let is_unready = !is_ready && state.outcome.unready.contains_key(resource.uid());
         Ok(if is_unready { Waits::ForSomebody } else { Waits::No })
     }
@@ -114,11 +117,12 @@ impl Work<'_> {
         }
     }
 
-    /// The Secret and the server that the resource named before.
-    async fn leave_behind(&self, resource: &Resource) -> Result<(), kube::Error> {
-        if let Some(former) = former_secret(resource) {
-            let is_needed = self.neighbours.iter().any(|other| other.secret() == former);
-            if !is_needed && secrets::delete(self.context, resource, &former).await? {
+    /// Removes the Secrets that the resource named before.
+    async fn leave_secrets(&self, resource: &Resource) -> Result<(), kube::Error> {
+        let all = former_secrets(resource);
+        for former in &all {
+            let is_needed = self.neighbours.iter().any(|other| other.secret() == *former);
+            if !is_needed && secrets::delete(self.context, resource, former).await? {
                 self.context.events.publish(
                     resource.object_ref(),
                     Notice::SecretDeleted,
@@ -126,12 +130,19 @@ impl Work<'_> {
                 );
             }
         }
+        match all.is_empty() {
+            true => Ok(()),
+            false => report::forget_secrets(self.context, resource).await,
+        }
+    }
+
+    /// Names what stays on the server that the resource named before.
+    fn leave_server(&self, resource: &Resource) {
         let former = resource.provisioned().and_then(|found| Address::parse(&found.server));
         if let Some(former) = former.filter(|former| *former != self.address) {
             let note = format!("{} and {} stay on {former}", resource.database(), resource.role());
             self.context.events.publish(resource.object_ref(), Notice::ServerLeft, &note);
         }
-        Ok(())
     }
 
     /// Lets a deleted resource go if nothing is left of it; else says what that waits for.

@@ -5,14 +5,15 @@ use k8s_openapi::jiff::Timestamp;
 use plan::{Action, Catalog, Marker, Origin, Withheld};
 use serde_json::json;
 
+use super::credentials::former_secrets;
 use super::outcome::{Outcome, is_for};
 use super::{gather, log};
-use crate::api::shared::{FormerRole, Provisioned, ServerStatus, Status, SuperuserSecret};
+use crate::api::shared::{FormerRole, FormerSecret, Provisioned, ServerStatus, Status, SuperuserSecret};
 use crate::conditions::{ConditionType, Finding, LONGEST_MESSAGE, Notice, Reason, find, set, unset};
 use crate::context::Context;
 use crate::events::presentable;
 use crate::patch;
-use crate::resource::{Resource, ServerKey, Treatment};
+use crate::resource::{ObjectName, Resource, ServerKey, Treatment};
 use crate::servers::Address;
 use crate::shown::{self, Repair};
 
@@ -103,6 +104,17 @@ pub(super) fn server(catalog: &Catalog, address: &Address) -> ServerStatus {
     }
 }
 
+/// Notes that the Secrets that the resource had before are gone.
+pub(super) async fn forget_secrets(context: &Context, resource: &Resource) -> Result<(), kube::Error> {
+    // With the status that was just written.
+    let resource = context.memory.refresh(resource.clone());
+    let mut status = resource.status().cloned().unwrap_or_default();
+    if let Some(found) = &mut status.provisioned {
+        found.former_secrets.clear();
+    }
+    write(context, &resource, status).await
+}
+
 fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Provisioned {
     let catalog = outcome.catalog.as_ref();
     let role = outcome.role(resource);
@@ -134,6 +146,10 @@ fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Pro
         adopted_generation: if is_adopted { before.or(resource.generation()) } else { None },
         secret_name: Some(secret.name),
         secret_namespace: Some(secret.namespace),
+        former_secrets: former_secrets(resource)
+            .into_iter()
+            .map(|ObjectName { namespace, name }| FormerSecret { name, namespace })
+            .collect(),
     }
 }
 

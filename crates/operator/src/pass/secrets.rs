@@ -12,7 +12,7 @@ use kube::api::ObjectMeta;
 use serde_json::json;
 
 use crate::api::database::PostgresDatabase;
-use crate::api::shared::Provisioned;
+use crate::api::shared::{FormerSecret, Provisioned};
 use crate::api::{ANNOTATION_RESOURCE, LABEL_MANAGED_BY, LABEL_RESOURCE_UID, OPERATOR};
 use crate::conditions::{ConditionType, Finding, Notice, Reason, find};
 use crate::context::Context;
@@ -79,8 +79,9 @@ fn is_inherited(contents: &Contents, resource: &Resource) -> bool {
 
 /// Whether this is where the credentials were put before, for the role that the resource had then.
 fn is_recorded(name: &ObjectName, contents: &Contents, resource: &Resource) -> bool {
+    let is_it = |one: &FormerSecret| one.name == name.name && one.namespace == name.namespace;
     resource.provisioned().is_some_and(|found| {
-        found.secret().as_ref() == Some(name)
+        (found.secret().as_ref() == Some(name) || found.former_secrets.iter().any(is_it))
             && found.role.is_some()
             && found.role.as_deref() == contents.data.get("username").map(Password::expose)
     })

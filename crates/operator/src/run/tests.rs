@@ -79,5 +79,5 @@ async fn nothing_that_passes_write_with_writes_after_the_term() {
 async fn an_operator_that_is_alone_has_no_fence() {
     let (context, asked) = after_the_end(None);
     write(&context).await;
-    assert_eq!(asked.lock().unwrap().len(), 3);
+    assert_eq!(asked.lock().unwrap().len(), 5);
 }

@@ -102,6 +102,31 @@ async fn what_may_not_be_written_is_tried_ever_less_often() {
 }
 
 #[tokio::test]
+async fn credentials_that_move_twice_while_no_status_can_be_written_stay_what_they_are() {
+    let stage = provisioned().await;
+    let password = async |name: &str| {
+        let found = stage.secrets().get_opt(name).await.unwrap()?;
+        found.data?.remove("password").map(|value| value.0)
+    };
+    let before = password("db").await.unwrap();
+    stage.api.trouble(|asked| asked.path.ends_with("/status").then_some(Trouble::refused(403, "Forbidden")));
+    for secret in ["db-2", "db-3"] {
+        stage.patch("db", serde_json::json!({ "secretName": secret })).await;
+        let found = eventually("the Secret", PATIENCE, async || password(secret).await).await;
+        assert!(found == before, "{secret} has another password");
+    }
+    goes_on(&stage).await;
+    eventually("the first Secret to be gone", PATIENCE, async || match password("db").await {
+        None => Ok(()),
+        Some(_) => Err(stage.log()),
+    })
+    .await;
+    for secret in stage.all_secrets().await {
+        stage.login(&secret).await.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[tokio::test]
 async fn conflicts_are_tried_again() {
     let stage = provisioned().await;
     let relay = std::sync::Mutex::new(std::collections::BTreeMap::<String, usize>::new());
@@ -182,9 +207,8 @@ async fn an_api_server_that_restarts_three_times_during_a_load_loses_nothing() {
             for (number, user) in USERS.into_iter().enumerate() {
                 stage.insist(user, serde_json::json!({ "access": ACCESS[(number + restart) % 2] })).await;
             }
-            if restart == 2 {
-                stage.insist("db", serde_json::json!({ "secretName": "db-2" })).await;
-            }
+            let secret = format!("db-{restart}");
+            stage.insist("db", serde_json::json!({ "secretName": secret })).await;
         };
         tokio::join!(cluster.restart_api_server(), load);
     }
