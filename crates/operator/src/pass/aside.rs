@@ -85,11 +85,12 @@ impl Work<'_> {
         if resources.iter().any(|one| self.is_observed(one)) {
             state.everyone = self.taking_part(resources, able);
         }
-        for resource in self.neighbours.iter().filter(|one| !is_reconciled(one)) {
-            let former =
-                resource.provisioned().into_iter().flat_map(Provisioned::roles).map(|role| role.name);
-            for role in former.chain([resource.role().to_owned()]) {
-                state.spared.insert(role.parse()?);
+        // What they have, not what they ask for, and in this database.
+        let looked_at = self.neighbours.iter().filter(|one| !is_reconciled(one) && one.key() == *self.key);
+        for resource in looked_at {
+            let recorded = resource.recorded_at(&self.address.to_string(), &self.key.server);
+            for role in recorded.into_iter().flat_map(Provisioned::roles) {
+                state.spared.insert(role.name.parse()?);
             }
         }
         let takes_part = |resource: &Resource| {

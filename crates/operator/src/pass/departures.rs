@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use exec::Server;
-use plan::{Action, Catalog, Withheld};
+use plan::{Action, Catalog, Refusal, Withheld};
 
 use super::admit::{self, Admission};
 use super::work::{State, Work};
@@ -13,7 +13,7 @@ use crate::api::told::Mode;
 use crate::conditions::{Finding, Notice, Reason};
 use crate::context::Context;
 use crate::ledger::{Entry, Kind};
-use crate::resource::{DatabaseKey, Resource, ServerKey};
+use crate::resource::{DatabaseKey, Resource, ServerKey, Treatment};
 use crate::servers::Address;
 
 /// What is left to do on this server for resources that are really gone.
@@ -62,7 +62,8 @@ pub(super) fn keep_roles(context: &Context, admission: &mut Admission, entries: 
         let is_rival = |entry: &&Arc<Entry>| {
             entry.kind == Kind::PostgresUser
                 && entry.namespace != resource.namespace()
-                && entry.has_role(resource.role())
+                // Without a number it is a name that somebody asked for.
+                && entry.roles().any(|role| role.name == resource.role() && role.oid.is_some())
                 && address.as_ref().is_some_and(|address| entry.is_on(address, identity.as_deref()))
         };
         match entries.iter().find(is_rival).filter(|_| !resource.is_deleting() && !has) {
@@ -101,6 +102,9 @@ impl Work<'_> {
                 tracing::debug!(%entry, address = %self.address, "another server answers");
                 continue;
             }
+            if self.is_merely_looked_at(entry) {
+                continue;
+            }
             let Some(end) = end(state, entry) else { continue };
             let note = format!("{entry}: {end} on {}", self.address);
             tracing::info!(database = %self.key, "done for a resource that is gone: {note}");
@@ -108,6 +112,16 @@ impl Work<'_> {
             self.context.ledger.remove(&self.context.client, entry).await?;
         }
         Ok(())
+    }
+}
+
+impl Work<'_> {
+    /// Whether a namesake that nothing is done for names a role of it: that does not take the role over.
+    fn is_merely_looked_at(&self, entry: &Entry) -> bool {
+        let is_looked_at = |one: &Resource| {
+            self.context.treatment(one) != Treatment::Reconciled && entry.has_role(one.role())
+        };
+        self.neighbours.iter().any(is_looked_at)
     }
 }
 
@@ -121,7 +135,10 @@ fn end(state: &State, entry: &Entry) -> Option<String> {
         is_databases || roles.iter().any(|role| entry.has_role(role.as_str()))
     };
     let is_held = |withheld: &Withheld| match withheld {
-        Withheld::CannotLeave { role, .. } => entry.has_role(role.as_str()),
+        Withheld::CannotLeave { role, .. }
+        | Withheld::Role { role, refusal: Refusal::InsufficientPrivilege, .. } => {
+            entry.has_role(role.as_str())
+        }
         _ => false,
     };
     if outcome.left.iter().any(is_left) || outcome.withheld.iter().any(is_held) {

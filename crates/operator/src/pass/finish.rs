@@ -58,8 +58,11 @@ impl Work<'_> {
             (Some(error), _) => Err(error),
             (None, Waits::No) => {
                 self.context.pauses.clear(self.key);
-                let is_all_elsewhere =
-                    resources.is_empty() && self.departures().all(|it| state.elsewhere.contains(&it.uid));
+                let has_departures = self.departures().next().is_some();
+                let is_all_elsewhere = state.everyone.is_empty()
+                    && resources.is_empty()
+                    && has_departures
+                    && self.departures().all(|it| state.elsewhere.contains(&it.uid));
                 Ok(if is_all_elsewhere { Next::After(ELSEWHERE) } else { Next::Resync })
             }
             (None, Waits::ForSomebody) => Ok(Next::After(self.context.pauses.failed(self.key.clone()))),
@@ -120,20 +123,29 @@ impl Work<'_> {
     /// Removes the Secrets that the resource named before.
     async fn leave_secrets(&self, resource: &Resource) -> Result<(), kube::Error> {
         let all = former_secrets(resource);
-        for former in &all {
-            let is_needed = self.neighbours.iter().any(|other| other.secret() == *former);
-            if !is_needed && secrets::delete(self.context, resource, former).await? {
-                self.context.events.publish(
-                    resource.object_ref(),
-                    Notice::SecretDeleted,
-                    &format!("Secret {former}"),
-                );
+        if all.is_empty() {
+            return Ok(());
+        }
+        let mut left = Vec::new();
+        for former in all {
+            if self.neighbours.iter().any(|other| other.secret() == former) {
+                continue;
+            }
+            match secrets::delete(self.context, resource, &former).await {
+                Ok(false) => (),
+                Ok(true) => {
+                    let note = format!("Secret {former}");
+                    self.context.events.publish(resource.object_ref(), Notice::SecretDeleted, &note);
+                }
+                // Somebody will not let it go. It is tried again with each pass, and the others need not wait.
+                Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 409 | 422) => {
+                    tracing::debug!(%resource, %former, %status, "a former Secret stays");
+                    left.push(former);
+                }
+                Err(error) => return Err(error),
             }
         }
-        match all.is_empty() {
-            true => Ok(()),
-            false => report::forget_secrets(self.context, resource).await,
-        }
+        report::keep_former_secrets(self.context, resource, left).await
     }
 
     /// Names what stays on the server that the resource named before.

@@ -132,7 +132,10 @@ enum Standing {
 fn standing(context: &Context, resource: &Resource) -> Standing {
     match is_provisioned(context, resource) {
         true => Standing::Provisioned,
-        false if is_onlooker(context, resource) => Standing::Onlooker,
+        // With or without a finalizer, which anybody can put on.
+        false if !resource.is_deleting() && context.treatment(resource) != Treatment::Reconciled => {
+            Standing::Onlooker
+        }
         false if context.memory.was_refused(resource.uid()) || is_refused(resource) => Standing::Refused,
         false => Standing::New,
     }

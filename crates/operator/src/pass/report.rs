@@ -104,13 +104,21 @@ pub(super) fn server(catalog: &Catalog, address: &Address) -> ServerStatus {
     }
 }
 
-/// Notes that the Secrets that the resource had before are gone.
-pub(super) async fn forget_secrets(context: &Context, resource: &Resource) -> Result<(), kube::Error> {
+fn former_secret(ObjectName { namespace, name }: ObjectName) -> FormerSecret {
+    FormerSecret { name, namespace }
+}
+
+/// Notes which of the Secrets that the resource had before are still there.
+pub(super) async fn keep_former_secrets(
+    context: &Context,
+    resource: &Resource,
+    left: Vec<ObjectName>,
+) -> Result<(), kube::Error> {
     // With the status that was just written.
     let resource = context.memory.refresh(resource.clone());
     let mut status = resource.status().cloned().unwrap_or_default();
     if let Some(found) = &mut status.provisioned {
-        found.former_secrets.clear();
+        found.former_secrets = left.into_iter().map(former_secret).collect();
     }
     write(context, &resource, status).await
 }
@@ -146,10 +154,7 @@ fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Pro
         adopted_generation: if is_adopted { before.or(resource.generation()) } else { None },
         secret_name: Some(secret.name),
         secret_namespace: Some(secret.namespace),
-        former_secrets: former_secrets(resource)
-            .into_iter()
-            .map(|ObjectName { namespace, name }| FormerSecret { name, namespace })
-            .collect(),
+        former_secrets: former_secrets(resource).into_iter().map(former_secret).collect(),
     }
 }
 
@@ -168,7 +173,13 @@ fn roles_that_stay(outcome: &Outcome, resource: &Resource) -> Vec<FormerRole> {
 /// Says that the server was changed.
 pub(super) fn announce_drift(context: &Context, resource: &Resource, drifted: &Finding, end: &str) {
     let note = format!("{}; {end}", drifted.message);
-    tracing::warn!(%resource, "drift: {}", presentable(&note, LONGEST_MESSAGE));
+    let what = presentable(&drifted.message, LONGEST_MESSAGE);
+    match drifted.reason {
+        Reason::DriftRepaired => tracing::warn!(%resource, what, "drift was repaired"),
+        Reason::DriftFound => tracing::warn!(%resource, what, "drift was found, and is merely observed"),
+        // What remains is told with the condition.
+        _ => (),
+    }
     context.events.publish(resource.object_ref(), drifted.reason, &note);
 }
 

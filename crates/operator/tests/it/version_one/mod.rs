@@ -106,7 +106,11 @@ impl VersionOne<'_> {
         let api = resources(self.world.admin.clone(), kind, namespace);
         api.patch(name, &PatchParams::default(), &release).await.unwrap();
         api.delete(name, &DeleteParams::default()).await.unwrap();
-        self.world.secrets(secret_namespace).delete(name, &DeleteParams::default()).await.unwrap();
+        match self.world.secrets(secret_namespace).delete(name, &DeleteParams::default()).await {
+            // The collector was quicker.
+            Err(kube::Error::Api(status)) if status.is_not_found() => (),
+            deleted => _ = deleted.unwrap(),
+        }
     }
 
     /// Takes away the status, which backups do without.
