@@ -72,12 +72,21 @@ impl Index {
 
     /// The databases of all resources that ask for something of the same name as this one, itself included.
     pub fn contesting(&self, resource: &Resource) -> BTreeSet<DatabaseKey> {
+        self.sharing(resource).map(Resource::key).collect()
+    }
+
+    /// The same of all but this one; theirs may be the same database.
+    pub fn rivals(&self, resource: &Resource) -> BTreeSet<DatabaseKey> {
+        self.sharing(resource).filter(|other| other.uid() != resource.uid()).map(Resource::key).collect()
+    }
+
+    fn sharing(&self, resource: &Resource) -> impl Iterator<Item = &Resource> {
         let shared = [
             Name::Role(resource.role().to_owned()),
             Name::Database(resource.database().to_owned()),
             Name::Secret(resource.secret()),
         ];
-        shared.iter().flat_map(|name| self.naming(name)).map(Resource::key).collect()
+        shared.into_iter().flat_map(|name| self.naming(&name).collect::<Vec<_>>())
     }
 }
 
@@ -143,8 +152,11 @@ mod tests {
         assert_eq!(uids(&index, "reader"), ["a", "b"]);
         assert_eq!(index.insert(&user("a", "writer")).unwrap().role(), "reader");
         assert_eq!((uids(&index, "reader"), uids(&index, "writer")), (vec!["b".into()], vec!["a".into()]));
-        index.remove("a");
+        // They are of the same database.
+        assert_eq!(index.rivals(&user("a", "writer")), index.contesting(&user("a", "writer")));
         index.remove("b");
+        assert!(index.rivals(&user("a", "writer")).is_empty());
+        index.remove("a");
         assert!(index.naming.is_empty() && index.known.is_empty());
     }
 }

@@ -2,7 +2,7 @@
 //! undoes somebody else's change.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource as _};
 use serde_json::{Map, Value, json};
 
@@ -57,7 +57,9 @@ pub(crate) async fn add_owner(
 
 /// Deletes a user; its own clean-up follows. That it is gone already does not matter.
 pub(crate) async fn delete_user(client: &Client, user: &Resource) -> Result<(), kube::Error> {
-    match api(client, user).delete(&user.name().name, &DeleteParams::default()).await {
+    let is_it = Preconditions { uid: Some(user.uid().to_owned()), resource_version: None };
+    let params = DeleteParams { preconditions: Some(is_it), ..DeleteParams::default() };
+    match api(client, user).delete(&user.name().name, &params).await {
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         deleted => deleted.map(|_| ()),
     }
@@ -111,7 +113,11 @@ fn append(path: &str, found: Option<Value>, value: &Value) -> [Value; 2] {
     }
 }
 
+/// Applies operations to this resource, and not to a namesake that came after it.
 async fn apply(client: &Client, resource: &Resource, operations: Value) -> Result<(), kube::Error> {
+    let is_it = json!({ "op": "test", "path": "/metadata/uid", "value": resource.uid() });
+    let operations = operations.as_array().into_iter().flatten().cloned();
+    let operations: Value = [is_it].into_iter().chain(operations).collect();
     let operations = serde_json::from_value(operations).map_err(kube::Error::SerdeError)?;
     let patch = Patch::Json::<()>(operations);
     api(client, resource).patch(&resource.name().name, &PatchParams::default(), &patch).await.map(|_| ())

@@ -276,18 +276,20 @@ fn by_resource(context: &Arc<Context>, touched: &Resource, index: &mut Index) ->
         return left;
     };
     let now = Seen::of(&resource);
-    if let Some(before) = index.insert(&resource).map(|before| Seen::of(&before))
+    let former = index.insert(&resource);
+    if let Some(before) = former.as_ref().map(Seen::of)
         && before.is_same_but_for_refusal(&now)
     {
         let is_freed = now.is_refused && !before.is_refused;
-        let mut others = if is_freed { index.contesting(&resource) } else { BTreeSet::new() };
-        others.remove(&resource.key());
-        return others;
+        return if is_freed { index.rivals(&resource) } else { BTreeSet::new() };
     }
     if put_finalizer(context, &resource) {
         return BTreeSet::new();
     }
-    index.contesting(&resource)
+    let mut keys = index.contesting(&resource);
+    // What it no longer names is free for others.
+    keys.extend(former.iter().flat_map(|former| index.contesting(former)));
+    keys
 }
 
 /// Whether there was nothing to do for its newest generation, as far as its status tells.

@@ -102,6 +102,8 @@ impl Metrics {
     /// From now on what resources and servers look like is looked up here, as long as it is there.
     pub fn look_at(&self, context: &Arc<Context>) {
         *lock(&self.0.context) = Arc::downgrade(context);
+        // What was looked at before may be somebody else's to look at, or be gone.
+        lock(&self.0.passes).checked.clear();
     }
 
     /// All values now.

@@ -6,6 +6,7 @@ use super::credentials::former_secrets;
 use super::desired::Cast;
 use super::work::{State, Work};
 use super::{Error, SOON, deferral, report, secrets};
+use crate::api::shared::Status;
 use crate::conditions::{Finding, Notice, Reason};
 use crate::passes::Next;
 use crate::patch;
@@ -84,10 +85,10 @@ impl Work<'_> {
         if is_ready {
             self.leave_server(resource);
         }
-        report::outcome(self.context, &state.outcome, &self.address, resource).await?;
+        let told = report::outcome(self.context, &state.outcome, &self.address, resource).await?;
         // Not before the status tells where the password is now: who looks for it finds it there, or here.
         if is_ready {
-            self.leave_secrets(resource).await?;
+            self.leave_secrets(resource, told).await?;
         }
         let is_unready = !is_ready && state.outcome.unready.contains_key(resource.uid());
         Ok(if is_unready { Waits::ForSomebody } else { Waits::No })
@@ -121,14 +122,16 @@ impl Work<'_> {
     }
 
     /// Removes the Secrets that the resource named before.
-    async fn leave_secrets(&self, resource: &Resource) -> Result<(), kube::Error> {
+    async fn leave_secrets(&self, resource: &Resource, told: Status) -> Result<(), kube::Error> {
         let all = former_secrets(resource);
         if all.is_empty() {
             return Ok(());
         }
         let mut left = Vec::new();
         for former in all {
+            // It may be that one's by now, or still to be taken over.
             if self.neighbours.iter().any(|other| other.secret() == former) {
+                left.push(former);
                 continue;
             }
             match secrets::delete(self.context, resource, &former).await {
@@ -145,7 +148,7 @@ impl Work<'_> {
                 Err(error) => return Err(error),
             }
         }
-        report::keep_former_secrets(self.context, resource, left).await
+        report::keep_former_secrets(self.context, &resource.with_status(told), left).await
     }
 
     /// Names what stays on the server that the resource named before.

@@ -74,21 +74,23 @@ pub async fn run(context: Arc<Context>, key: DatabaseKey, pressure: Pressure) ->
     );
     let (next, ending) = async {
         match pass(&context, &key, &pressure).await {
-            Ok(next) => (next, ending(next)),
+            Ok(next) => (next, Some(ending(next))),
             // Whoever leads now runs the next one.
             Err(error) if !context.term.is_held() => {
                 tracing::debug!(%error, "pass cut off");
-                (Next::Never, Ending::Waits)
+                (Next::Never, None)
             }
             Err(error) => {
                 tracing::warn!(%error, "pass failed");
-                (Next::After(context.pauses.failed(key.clone())), Ending::Failed)
+                (Next::After(context.pauses.failed(key.clone())), Some(Ending::Failed))
             }
         }
     }
     .instrument(span)
     .await;
-    counted.end(ending);
+    if let Some(ending) = ending {
+        counted.end(ending);
+    }
     (Arc::new(()), deferral::in_time(&context, &key, next))
 }
 

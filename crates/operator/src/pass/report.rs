@@ -31,13 +31,13 @@ pub async fn failure(
     Ok(())
 }
 
-/// Writes what the pass found of one resource.
+/// Writes what the pass found of one resource, and returns its status.
 pub async fn outcome(
     context: &Context,
     outcome: &Outcome,
     address: &Address,
     resource: &Resource,
-) -> Result<(), kube::Error> {
+) -> Result<Status, kube::Error> {
     let mut status = resource.status().cloned().unwrap_or_default();
     let ready = outcome.ready(resource);
     let drift = outcome.drift(resource);
@@ -76,7 +76,8 @@ pub async fn outcome(
         observe(&mut status, resource, drifted);
         observe(&mut status, resource, outcome.withheld(resource));
     }
-    write(context, resource, status).await
+    write(context, resource, status.clone()).await?;
+    Ok(status)
 }
 
 /// A resource on its way out says what that waits for.
@@ -108,19 +109,17 @@ fn former_secret(ObjectName { namespace, name }: ObjectName) -> FormerSecret {
     FormerSecret { name, namespace }
 }
 
-/// Notes which of the Secrets that the resource had before are still there.
+/// Notes which of the Secrets that the resource had before are still there. The resource is one with its newest status.
 pub(super) async fn keep_former_secrets(
     context: &Context,
     resource: &Resource,
     left: Vec<ObjectName>,
 ) -> Result<(), kube::Error> {
-    // With the status that was just written.
-    let resource = context.memory.refresh(resource.clone());
     let mut status = resource.status().cloned().unwrap_or_default();
     if let Some(found) = &mut status.provisioned {
         found.former_secrets = left.into_iter().map(former_secret).collect();
     }
-    write(context, &resource, status).await
+    write(context, resource, status).await
 }
 
 fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Provisioned {
@@ -244,12 +243,19 @@ pub(super) async fn suspended(context: &Context, resource: &Resource) -> Result<
     write(context, resource, status).await
 }
 
-/// Writes what changed of the status.
+/// Writes what changed of the status. Not over that of a namesake that was made meanwhile, and not if the resource is by
+/// now on another server or of another database: another pass tells of that.
 pub(super) async fn write(
     context: &Context,
     resource: &Resource,
     mut status: Status,
 ) -> Result<(), kube::Error> {
+    let is_same = |now: &Resource| {
+        now.server_choice() == resource.server_choice() && now.database() == resource.database()
+    };
+    if !context.caches.current(resource).as_ref().is_some_and(is_same) {
+        return Ok(());
+    }
     match context.treatment(resource) {
         Treatment::Suspended => (),
         Treatment::Observed => unset(&mut status.conditions, ConditionType::Suspended),
