@@ -144,8 +144,6 @@ impl<O> Slot<O> {
 
     /// What the pass that begins now has to know.
     fn begin(&mut self) -> (Option<oneshot::Sender<Arc<O>>>, Pressure) {
-        // Whoever has asked since the task woke up gets this pass.
-        _ = self.wake.notified().now_or_never();
         let urgency = std::mem::replace(&mut self.urgency, Urgency::Routine);
         self.pressure.send_replace(urgency);
         (self.waiting.take().map(|(sender, _)| sender), Pressure(self.pressure.subscribe()))
@@ -349,18 +347,6 @@ mod tests {
         let second = passes.request(&"app", Urgency::Pressing);
         assert_eq!((*first.await.unwrap(), *second.await.unwrap()), (true, true));
         assert!(!*passes.request(&"app", Urgency::Routine).await.unwrap());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_asks_while_a_pass_gathers_company_costs_no_second_one() {
-        let (passes, count, gate) = counting(Next::Resync);
-        gate.add_permits(9);
-        let first = passes.request(&"app", Urgency::Routine);
-        sleep(GATHER / 2).await;
-        let second = passes.request(&"app", Urgency::Routine);
-        assert_eq!((*first.await.unwrap(), *second.await.unwrap()), (1, 1));
-        settle().await;
-        assert_eq!(count.load(Ordering::SeqCst), 1);
     }
 
     #[test]
