@@ -226,7 +226,7 @@ async fn whoever_locks_in_another_order_than_a_pass_meets_no_deadlock() {
             sessions.close().await;
             is_over.set(true);
         };
-        let both = async { tokio::join!(work, passes) };
+        let both = Box::pin(async { tokio::join!(work, passes) });
         let ended = tokio::time::timeout(Duration::from_mins(1), both).await;
         assert!(ended.is_ok(), "nothing could be granted on {major}");
         let here = format!("@{}/", place.database.as_str());
