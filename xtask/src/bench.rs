@@ -6,6 +6,7 @@ mod idle;
 mod measure;
 mod meter;
 mod operator;
+mod outage;
 mod provision;
 mod reactions;
 mod scale;
@@ -32,6 +33,8 @@ pub(crate) enum Group {
     Idle,
     /// What tenants can cost others.
     Attacks,
+    /// One of two servers is down for a minute.
+    Outage,
     /// One operator with a thousand databases on four servers.
     Fleet,
     /// Passes over up to 100,000 relations, without the operator.
@@ -105,6 +108,12 @@ async fn figures(ground: Ground<'_>, group: Option<Group>, fleet: usize) -> anyh
         let postgres = Postgres::start(17).await;
         figures.extend(attacks::figures(ground, &postgres).await?);
         postgres.stop().await;
+    }
+    if is_wanted(Group::Outage) {
+        println!("one of two servers is down for a minute");
+        let (near, far) = (Postgres::start(17).await, Postgres::start(17).await);
+        figures.extend(outage::figures(ground, &near, &far).await?);
+        join_all([&near, &far].map(Postgres::stop)).await;
     }
     if is_wanted(Group::Fleet) {
         println!("{fleet} databases on four servers");

@@ -113,6 +113,12 @@ impl<K: Ord + Clone> Backoffs<K> {
         Wait { retry: jittered(pause), finding }
     }
 
+    /// Forgets the failures of all others than these.
+    pub fn retain(&self, is_kept: impl Fn(&K) -> bool) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
+        self.pauses.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
+    }
+
     /// Whether nobody has failed of late.
     pub fn is_free(&self, key: &K) -> bool {
         !self.entries.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)

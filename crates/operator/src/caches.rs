@@ -126,6 +126,11 @@ impl Caches {
         }
     }
 
+    /// The uid of this namespace, if it is there.
+    pub fn namespace_uid(&self, namespace: &str) -> Option<String> {
+        find(&self.namespaces, &ObjectRef::new(namespace))?.metadata.uid.clone()
+    }
+
     /// The namespaces whose resources may place Secrets in this one.
     pub fn allows_secrets_from(&self, namespace: &str) -> Consent {
         self.consent(namespace, ANNOTATION_ALLOW_SECRETS_FROM)

@@ -144,6 +144,11 @@ impl Memory {
         self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.clone(), entry);
     }
 
+    /// Forgets a Secret that is gone.
+    pub fn forget_secret(&self, secret: &ObjectName) {
+        self.compared.lock().unwrap_or_else(PoisonError::into_inner).remove(secret);
+    }
+
     /// Whether the resource was refused and has not been provisioned since. Its status may tell of a conflict by now.
     pub fn was_refused(&self, uid: &str) -> bool {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)

@@ -15,6 +15,7 @@ use kube::api::{DeleteParams, PostParams};
 use kube::runtime::watcher::{Config, Event};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
+use tokio::sync::watch;
 
 pub use entry::{Entry, Error, Kind};
 
@@ -37,6 +38,8 @@ pub struct Ledger {
     clock: Clock,
     /// By name of the `ConfigMap`.
     entries: Mutex<BTreeMap<String, Kept>>,
+    /// Whether the API server has answered what there is.
+    is_answered: watch::Sender<bool>,
 }
 
 /// An entry and how events name its `ConfigMap`.
@@ -55,7 +58,14 @@ impl Ledger {
             installation: installation.to_owned(),
             clock,
             entries: Mutex::default(),
+            is_answered: watch::Sender::new(false),
         }
+    }
+
+    /// Waits until the entries are known, or may not be.
+    pub async fn ready(&self) {
+        // This holds the other end.
+        _ = self.is_answered.subscribe().wait_for(|is_answered| *is_answered).await;
     }
 
     /// The entries of this server.
@@ -132,8 +142,12 @@ impl Ledger {
                     for kept in all {
                         take(kept.entry);
                     }
+                    self.is_answered.send_replace(true);
                 }
-                Err(error) => tracing::warn!(%error, "the ledger cannot be watched"),
+                Err(error) => {
+                    tracing::warn!(%error, "the ledger cannot be watched");
+                    self.is_answered.send_replace(true);
+                }
             }
         }
     }
@@ -207,6 +221,7 @@ mod tests {
                 superuser_secret,
                 ..Provisioned::default()
             },
+            credentials_from: None,
             since: Timestamp::from_second(i64::try_from(number).unwrap()).unwrap(),
             reason: String::new(),
         })

@@ -146,6 +146,8 @@ impl<O> Slot<O> {
     fn begin(&mut self) -> (Option<oneshot::Sender<Arc<O>>>, Pressure) {
         let urgency = std::mem::replace(&mut self.urgency, Urgency::Routine);
         self.pressure.send_replace(urgency);
+        // Who asked while others were waited for is served by this one.
+        _ = self.wake.notified().now_or_never();
         (self.waiting.take().map(|(sender, _)| sender), Pressure(self.pressure.subscribe()))
     }
 }

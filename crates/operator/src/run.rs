@@ -137,6 +137,7 @@ async fn start(
     let ledger = Arc::new(Ledger::new(client.clone(), (namespace, &installation), clock.clone()));
     let (caches, watches) = watch::start(client, settings, (&ledger, &clock));
     caches.ready().await.map_err(|_| Error::Watches)?;
+    ledger.ready().await;
     let (databases, users) = caches.counts();
     tracing::info!(databases, users, "caches are filled");
     Ok(Filled { caches, ledger, clock, watches })
@@ -215,7 +216,7 @@ async fn lead(
     if let Some(renewed) = renewing.join_next().await {
         let elector = elector.insert(renewed.expect("the election does not panic"));
         // What was cut off may still be at work on the server.
-        if is_quiet && matches!(ended, Ok(Ended::Shutdown)) {
+        if is_quiet && matches!(ended, Ok(Ended::Shutdown | Ended::Definitions(_))) {
             elector.resign().await;
         }
     }

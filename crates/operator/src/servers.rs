@@ -1,7 +1,7 @@
 //! The servers in use: what they may bear at a time, and whether they answer.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use exec::Server;
@@ -95,7 +95,7 @@ impl Servers {
     /// What passes of this server share. Those of resources that name it wait for those that name others: whoever names
     /// the operator's own must not make its passes wait too.
     pub fn gate(&self, address: &Address, key: &ServerKey) -> Arc<Gate> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = lock(&self.gates);
         let new = || Arc::new(Gate { lane: Lane::of(self.budget.server), shared_objects: Semaphore::new(1) });
         gates.entry((address.clone(), *key == ServerKey::Configured)).or_insert_with(new).clone()
     }
@@ -108,7 +108,7 @@ impl Servers {
             encrypted: catalog.server.encrypted,
             rank: rank(admin),
         };
-        let mut introduced = self.introduced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut introduced = lock(&self.introduced);
         let before = introduced.insert(backoff_key(server), found.clone());
         if before.as_ref() != Some(&found) {
             let (major, minor) = (found.version / 10_000, found.version % 10_000);
@@ -123,66 +123,80 @@ impl Servers {
         }
     }
 
-    /// Notes who a server says it is; true when that is news.
-    pub fn identify(&self, address: &Address, catalog: &Catalog) -> bool {
-        let Some(found) = &catalog.server.system_identifier else { return false };
-        let mut identities = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Notes who a server says it is.
+    pub fn identify(&self, address: &Address, catalog: &Catalog) {
+        let Some(found) = &catalog.server.system_identifier else { return };
+        let mut identities = lock(&self.identities);
         let is_news = identities.insert(address.clone(), found.clone()).as_ref() != Some(found);
         if is_news {
             self.clock.tick();
         }
-        is_news
     }
 
     /// Who the server at this address said it is.
     pub fn identity(&self, address: &Address) -> Option<String> {
-        self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
+        lock(&self.identities).get(address).cloned()
     }
 
     /// Notes whether something can be done there; what was known before.
     pub fn set_state(&self, server: &Server, state: State) -> State {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = lock(&self.states);
         states.insert(backoff_key(server), state).unwrap_or_default()
     }
 
     /// Whether something can be done there, as far as it is known.
     pub fn state(&self, server: &Server) -> State {
-        let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let states = lock(&self.states);
         states.get(&backoff_key(server)).copied().unwrap_or_default()
     }
 
     /// The servers that resources name and whose credentials were read.
     pub fn all_named(&self) -> Vec<Arc<Server>> {
-        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = lock(&self.named);
         named.values().map(|(_, server)| server.clone()).collect()
     }
 
     /// The server that was made from this version of a Secret. One without version is not kept.
     pub fn named(&self, host: &str, secret: &ObjectName, version: Option<&Version>) -> Option<Arc<Server>> {
-        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = lock(&self.named);
         let (found, server) = named.get(&(host.to_owned(), secret.clone()))?;
         (version.is_some() && found.as_ref() == version).then(|| server.clone())
     }
 
     /// The server that was made from a Secret last.
     pub fn last_named(&self, host: &str, secret: &ObjectName) -> Option<Arc<Server>> {
-        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = lock(&self.named);
         named.get(&(host.to_owned(), secret.clone())).map(|(_, server)| server.clone())
     }
 
-    /// Remembers the server that was made from a Secret, besides those that are still in use. New credentials are tried
-    /// at once.
+    /// Remembers the server that was made from a Secret, besides those that are still in use, and forgets all about the
+    /// others. New credentials are tried at once.
     pub fn set_named(
         &self,
         (host, secret): (&str, &ObjectName),
         (version, server): Named,
+        own: Option<&Server>,
         is_used: impl Fn(&str, &ObjectName) -> bool,
     ) {
         self.backoffs.clear(&backoff_key(&server));
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = lock(&self.named);
         named.retain(|(host, secret), _| is_used(host, secret));
         named.insert((host.to_owned(), secret.clone()), (version, server));
+        let logins = named.values().map(|(_, server)| &**server).chain(own).map(backoff_key).collect();
+        self.keep(&logins);
         self.clock.tick();
+    }
+
+    /// Forgets what is known of servers, or of admin roles there, that nobody names any more.
+    fn keep(&self, logins: &BTreeSet<(Address, String)>) {
+        let addresses: BTreeSet<_> = logins.iter().map(|(address, _)| address).collect();
+        lock(&self.identities).retain(|address, _| addresses.contains(address));
+        // Whoever is at work there shares its places with those who come.
+        let is_shared = |gate: &Arc<Gate>| Arc::strong_count(gate) > 1;
+        lock(&self.gates).retain(|(address, _), gate| addresses.contains(address) || is_shared(gate));
+        lock(&self.states).retain(|login, _| logins.contains(login));
+        lock(&self.introduced).retain(|login, _| logins.contains(login));
+        self.backoffs.retain(|login| logins.contains(login));
     }
 }
 
@@ -230,7 +244,56 @@ impl std::fmt::Display for Address {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a server's failures are counted by.
 pub fn backoff_key(server: &Server) -> (Address, String) {
     (Address::of(server), server.user.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use exec::{Learned, Password, PasswordMode, Tls};
+
+    use super::*;
+
+    fn server(host: &str) -> Arc<Server> {
+        Arc::new(Server {
+            host: host.to_owned(),
+            port: 5432,
+            user: "admin".to_owned(),
+            password: Password::new("secret"),
+            maintenance: "postgres".parse().unwrap(),
+            tls: Tls::default(),
+            passwords: PasswordMode::default(),
+            learned: Learned::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn what_nobody_names_any_more_is_forgotten() {
+        let servers = Servers::new(Budget::default(), Clock::default());
+        let secret = ObjectName { namespace: "team".to_owned(), name: "admin".to_owned() };
+        let own = server("own");
+        let name =
+            |host: &str| servers.set_named((host, &secret), (None, server(host)), Some(&own), |_, _| false);
+        let key = |host: &str| ServerKey::Named { host: host.to_owned(), secret: secret.clone() };
+        let use_it = |server: &Server, key: &ServerKey| {
+            servers.set_state(server, State::Up);
+            servers.gate(&Address::of(server), key)
+        };
+        drop(use_it(&own, &ServerKey::Configured));
+        name("first");
+        let busy = use_it(&server("first"), &key("first"));
+        name("second");
+        drop(use_it(&server("second"), &key("second")));
+        name("third");
+        let is_known = |server: &Server| servers.state(server) == State::Up;
+        assert!(is_known(&own) && !is_known(&server("first")) && !is_known(&server("second")));
+        // The first is still in use, and then there is the operator's own.
+        assert_eq!(lock(&servers.gates).len(), 2);
+        assert!(Arc::ptr_eq(&busy, &servers.gate(&Address::of(&server("first")), &key("first"))));
+    }
 }

@@ -244,6 +244,9 @@ fn concerned(context: &Arc<Context>, touched: Touched, index: &mut Index) -> BTr
         Touched::Resource(resource) => by_resource(context, &resource, index),
         Touched::Secret(name) => {
             let shown = context.caches.secret_version(&name);
+            if shown.is_none() {
+                context.memory.forget_secret(&name);
+            }
             let is_ours = context.vault.saw(&name, shown.as_ref());
             let mut concerned = by_secret(index, &name, is_ours);
             concerned.extend(deferred(context, |secret| *secret == name));

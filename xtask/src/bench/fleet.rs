@@ -13,7 +13,7 @@ use testbed::postgres::run;
 use testbed::{Postgres, eventually, kubernetes};
 
 use super::operator::{Ground, Operator, manifests};
-use super::server_log::{Count, count};
+use super::server_log::{Count, Tail, connected, count};
 use super::{Figure, seconds};
 
 /// Users of each database.
@@ -35,7 +35,8 @@ pub(super) async fn figures(
     let mut operator = Operator::start(ground, &servers[0], servers[0].port(), RESYNC).await?;
     let client = ground.cluster.client();
     for (number, server) in servers.iter().enumerate().skip(1) {
-        kubernetes::apply(&client, &superuser_secret(&operator.namespace, number, server), "default").await?;
+        let secret = superuser_secret(&operator.namespace, number, (server, server.port()));
+        kubernetes::apply(&client, &secret, "default").await?;
     }
     let documents: Vec<_> =
         (0..databases).map(|database| placed(&operator.namespace, database, servers.len())).collect();
@@ -47,10 +48,10 @@ pub(super) async fn figures(
     fill(servers, databases).await?;
 
     let before = total(servers);
-    let sizes: Vec<_> = servers.iter().map(|server| server.log().len()).collect();
+    let mut tails = servers.iter().map(Tail::of).collect::<anyhow::Result<Vec<_>>>()?;
     operator.restart()?;
     let start = Instant::now();
-    wait_for_checks(servers, &sizes, databases).await;
+    wait_for_checks(&mut tails, databases).await;
     let (to_steady, resident) = (start.elapsed(), operator.resident()?);
     println!("checked again after {}", seconds(to_steady));
     let after = total(servers);
@@ -93,8 +94,9 @@ pub(super) async fn figures(
     ])
 }
 
-fn superuser_secret(namespace: &str, number: usize, server: &Postgres) -> String {
-    let (user, password, port) = (testbed::postgres::SUPERUSER, server.password(), server.port());
+/// The admin credentials of a server that is reached at this port.
+pub(super) fn superuser_secret(namespace: &str, number: usize, (server, port): (&Postgres, u16)) -> String {
+    let (user, password) = (testbed::postgres::SUPERUSER, server.password());
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: server{number}, namespace: {namespace}}}\n\
          stringData: {{username: {user}, password: {password:?}, port: '{port}'}}\n"
@@ -106,15 +108,19 @@ fn placed(namespace: &str, database: usize, servers: usize) -> String {
     let yaml = manifests(namespace, database, USERS);
     match database % servers {
         0 => yaml,
-        number => {
-            let server =
-                format!("host: 127.0.0.1, superuserSecret: {{name: server{number}, namespace: {namespace}}}");
-            yaml.replace("spec: {", &format!("spec: {{{server}, "))
-        }
+        number => named(&yaml, namespace, number),
     }
 }
 
-async fn create(client: &Client, documents: &[String]) -> anyhow::Result<()> {
+/// The same resources, on the server of this number.
+pub(super) fn named(yaml: &str, namespace: &str, number: usize) -> String {
+    let server =
+        format!("host: 127.0.0.1, superuserSecret: {{name: server{number}, namespace: {namespace}}}");
+    yaml.replace("spec: {", &format!("spec: {{{server}, "))
+}
+
+/// Creates the resources of these documents.
+pub(super) async fn create(client: &Client, documents: &[String]) -> anyhow::Result<()> {
     let objects = documents.iter().flat_map(|yaml| yaml.split("---\n"));
     let objects: Vec<DynamicObject> = objects.map(serde_saphyr::from_str).collect::<Result<_, _>>()?;
     let created = objects.iter().map(async |object| {
@@ -127,25 +133,31 @@ async fn create(client: &Client, documents: &[String]) -> anyhow::Result<()> {
     futures::stream::iter(created).buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>().await.map(drop)
 }
 
-async fn wait_until_ready(client: &Client, namespace: &str, count: usize) {
-    let kinds = [ApiResource::erase::<PostgresDatabase>(&()), ApiResource::erase::<PostgresUser>(&())];
-    let mut ready = BTreeSet::new();
+/// Waits until so many resources of the namespace are Ready.
+pub(super) async fn wait_until_ready(client: &Client, namespace: &str, count: usize) {
+    let mut seen = BTreeSet::new();
     eventually("every resource to be Ready", PATIENCE, async || {
-        for kind in &kinds {
-            let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, kind);
-            let all = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-            let is_ready = |one: &DynamicObject| {
-                let conditions = one.data["status"]["conditions"].as_array();
-                conditions
-                    .into_iter()
-                    .flatten()
-                    .any(|found| found["type"] == "Ready" && found["status"] == "True")
-            };
-            ready.extend(all.into_iter().filter(is_ready).filter_map(|one| one.metadata.uid));
-        }
-        if ready.len() == count { Ok(()) } else { Err(format!("{} of {count}", ready.len())) }
+        seen.extend(ready(client, namespace).await?);
+        anyhow::ensure!(seen.len() == count, "{} of {count}", seen.len());
+        anyhow::Ok(())
     })
     .await;
+}
+
+/// The uids of all resources of the namespace that are Ready.
+pub(super) async fn ready(client: &Client, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let mut ready = Vec::new();
+    for kind in [ApiResource::erase::<PostgresDatabase>(&()), ApiResource::erase::<PostgresUser>(&())] {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
+        let is_ready = |one: &DynamicObject| {
+            let conditions = one.data["status"]["conditions"].as_array();
+            let mut conditions = conditions.into_iter().flatten();
+            conditions.any(|found| found["type"] == "Ready" && found["status"] == "True")
+        };
+        let all = api.list(&ListParams::default()).await?;
+        ready.extend(all.into_iter().filter(is_ready).filter_map(|one| one.metadata.uid));
+    }
+    Ok(ready)
 }
 
 /// Ten tables in each database, made by its owner.
@@ -169,15 +181,13 @@ fn total(servers: &[Postgres]) -> Count {
     })
 }
 
-/// Waits until every database has been looked at since the servers' logs had these sizes.
-async fn wait_for_checks(servers: &[Postgres], sizes: &[usize], databases: usize) {
+/// Waits until every database has been looked at, as far as the servers log from now on.
+async fn wait_for_checks(tails: &mut [Tail], databases: usize) {
+    let mut seen = BTreeSet::new();
     eventually("every database to be checked", PATIENCE, async || {
-        let mut seen = BTreeSet::new();
-        for (server, size) in servers.iter().zip(sizes) {
-            let log = server.log();
-            let ours = log[*size..].lines().filter(|line| line.contains("connection authorized"));
-            let names = ours.filter_map(|line| line.split_once("database=bench")?.1.split(' ').next());
-            seen.extend(names.map(str::to_owned));
+        for tail in &mut *tails {
+            let lines = tail.lines().map_err(|error| error.to_string())?;
+            seen.extend(lines.iter().filter_map(|line| connected(line)).map(str::to_owned));
         }
         if seen.len() == databases { Ok(()) } else { Err(format!("{} of {databases}", seen.len())) }
     })

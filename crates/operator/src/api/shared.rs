@@ -130,6 +130,10 @@ pub struct Provisioned {
     /// Namespace of that Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_namespace: Option<String>,
+    /// That Secret's `metadata.resourceVersion` when the role had the password in it. Whoever changes the Secret while no
+    /// operator runs changes no role behind its back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_version: Option<String>,
     /// Secrets that held the credentials before and are still to be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former_secrets: Vec<FormerSecret>,

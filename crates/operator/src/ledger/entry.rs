@@ -39,6 +39,9 @@ pub struct Entry {
     pub uid: String,
     /// What it had, and on which server.
     pub provisioned: Provisioned,
+    /// The uid of the namespace whose admin credentials were used: whoever has a namespace of its name later has others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_from: Option<String>,
     /// When it was let go.
     pub since: Timestamp,
     /// Why it could not be done before.
@@ -89,6 +92,7 @@ impl Entry {
             name: resource.name().name,
             uid: resource.uid().to_owned(),
             provisioned,
+            credentials_from: None,
             since: Timestamp::now(),
             reason: presentable(&reason, LONGEST_REASON),
         }

@@ -34,6 +34,8 @@ pub struct Admission {
     pub accepted: Vec<Resource>,
     /// Why others are not, by uid.
     pub refused: BTreeMap<String, Finding>,
+    /// Whether those were among them that have the operator's own server, because this is it by another name.
+    pub is_alias: bool,
 }
 
 /// Judges all resources of one server, eldest first: what somebody has stays with it, and what an elder asks for a

@@ -86,7 +86,8 @@ impl Work<'_> {
             state.everyone = self.taking_part(resources, able);
         }
         // What they have, not what they ask for, and in this database.
-        let looked_at = self.neighbours.iter().filter(|one| !is_reconciled(one) && one.key() == *self.key);
+        let looked_at =
+            self.admission.accepted.iter().filter(|one| !is_reconciled(one) && one.key() == *self.key);
         for resource in looked_at {
             let recorded = resource.recorded_at(&self.address.to_string(), &self.key.server);
             for role in recorded.into_iter().flat_map(Provisioned::roles) {

@@ -203,7 +203,7 @@ impl Work<'_> {
                 && other.uid() != resource.uid()
         };
         let is_new = resource.provisioned().is_none();
-        for sharer in self.neighbours.iter().filter(shares).filter(|_| is_new) {
+        for sharer in self.admission.accepted.iter().filter(shares).filter(|_| is_new) {
             let secret = sharer.secret();
             let found = self.context.vault.read(&self.context.caches, &secret, Freshness::Watched).await?;
             let found = found.filter(|found| self.relation(&secret, found, sharer) != Relation::Foreign);

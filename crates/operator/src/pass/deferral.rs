@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp, Unit};
 
 use super::credentials::former_secrets;
 use super::secrets::{self, Relation};
-use super::{finish, gather, report, resolve};
+use super::{departures, finish, gather, report, resolve};
 use crate::caches::NamespaceState;
 use crate::conditions::{Finding, Notice};
 use crate::context::Context;
@@ -22,6 +22,8 @@ use crate::vault::Freshness;
 const FAIR: SignedDuration = SignedDuration::from_mins(1);
 /// How much longer a database waits than its users.
 const AFTER_USERS: SignedDuration = SignedDuration::from_secs(5);
+/// How soon to try again what could not be put off in time.
+const AGAIN: Duration = Duration::from_secs(10);
 /// So that a pass that is run when the time is over finds it over.
 const MARGIN: Duration = Duration::from_millis(50);
 
@@ -75,11 +77,14 @@ pub(super) async fn clear_secrets(context: &Context, resource: &Resource) -> Res
 
 /// The next pass comes no later than when a deletion that waits is to be put off.
 pub(super) fn in_time(context: &Context, key: &DatabaseKey, next: Next) -> Next {
-    let resources = gather::census(context).of(key).into_iter().filter(Resource::is_deleting);
     let (now, waiting) = (Timestamp::now(), context.memory.waiting());
+    if waiting.is_empty() {
+        return next;
+    }
+    let resources = gather::census(context).of(key).into_iter().filter(Resource::is_deleting);
     let waits = resources.filter_map(|resource| {
         let due = due(context, &resource, *waiting.get(resource.uid())?);
-        Duration::try_from(due.duration_since(now)).ok().filter(|wait| !wait.is_zero())
+        Some(Duration::try_from(due.duration_since(now)).unwrap_or(AGAIN))
     });
     let Some(first) = waits.min().map(|wait| wait + MARGIN) else { return next };
     match next {
@@ -144,7 +149,8 @@ fn is_hopeless(context: &Context, resource: &Resource) -> bool {
 
 fn entry(context: &Context, resource: &Resource, finding: &Finding) -> Entry {
     let address = resolve::address(context, resource);
-    Entry::of(resource, &context.installation, address.as_ref(), finding)
+    let entry = Entry::of(resource, &context.installation, address.as_ref(), finding);
+    Entry { credentials_from: departures::credentials_from(context, &entry.server()), ..entry }
 }
 
 async fn say(

@@ -40,6 +40,7 @@ pub(super) fn allowed(
 ) -> Vec<Arc<Entry>> {
     entries.retain(|entry| {
         let judged = with_rules(context, |rules| admit::check_server(rules, &entry.namespace, key));
+        let judged = judged.and_then(|()| check_credentials(context, key, entry));
         match judged.err().or_else(|| resolve::lends(context, key, server, &entry.namespace)) {
             None => true,
             Some(finding) => {
@@ -49,6 +50,23 @@ pub(super) fn allowed(
         }
     });
     entries
+}
+
+/// Whether the admin credentials are still of those who had them when the resource was let go: what a former owner of
+/// the namespace's name left behind must not send those of the next one anywhere.
+fn check_credentials(context: &Context, key: &ServerKey, entry: &Entry) -> Result<(), Finding> {
+    let ServerKey::Named { secret, .. } = key else { return Ok(()) };
+    if entry.credentials_from == credentials_from(context, key) {
+        return Ok(());
+    }
+    let message = format!("namespace {} is another one by now", secret.namespace);
+    Err(Finding { reason: Reason::NotAllowed, message })
+}
+
+/// The uid of the namespace whose admin credentials are used.
+pub(super) fn credentials_from(context: &Context, key: &ServerKey) -> Option<String> {
+    let ServerKey::Named { secret, .. } = key else { return None };
+    context.caches.namespace_uid(&secret.namespace)
 }
 
 /// A role that is still to be dropped is no role for another namespace; in its own it is taken over.
@@ -121,7 +139,7 @@ impl Work<'_> {
         let is_looked_at = |one: &Resource| {
             self.context.treatment(one) != Treatment::Reconciled && entry.has_role(one.role())
         };
-        self.neighbours.iter().any(is_looked_at)
+        self.admission.accepted.iter().any(is_looked_at)
     }
 }
 

@@ -130,7 +130,7 @@ impl Work<'_> {
         let mut left = Vec::new();
         for former in all {
             // It may be that one's by now, or still to be taken over.
-            if self.neighbours.iter().any(|other| other.secret() == former) {
+            if self.admission.accepted.iter().any(|other| other.secret() == former) {
                 left.push(former);
                 continue;
             }

@@ -103,9 +103,11 @@ fn ending(next: Next) -> Ending {
 }
 
 async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Result<Next, Error> {
-    let census = gather::census(context);
-    let resources = census.of(key);
-    let entries = departures::on(context, &census.all, &key.server);
+    // Not for longer: a thousand passes can wait for their turn, each with what there was when it came.
+    let (resources, entries) = {
+        let census = gather::census(context);
+        (census.of(key), departures::on(context, &census.all, &key.server))
+    };
     let is_over = |resources: &[Resource], entries: &[Arc<Entry>]| {
         resources.is_empty() && !entries.iter().any(|entry| departures::is_of(entry, key))
     };
@@ -123,8 +125,8 @@ async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Resu
         tracing::Span::current().record("resource", display(resource));
     }
     let address = departures::address(context, key, &resources, &entries);
-    let admission = admitted(context, &key.server, address.as_ref());
-    let resources = refuse(context, &admission.refused, resources).await?;
+    let resources =
+        refuse(context, &refused(context, &key.server, address.as_ref(), &resources), resources).await?;
     if is_over(&resources, &entries) {
         return Ok(Next::Resync);
     }
@@ -138,12 +140,8 @@ async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Resu
         }
     };
     // Now that its credentials were read it is known where it is, and who else is there.
-    let admission = match key.server {
-        ServerKey::Configured => admission,
-        ServerKey::Named { .. } => admitted(context, &key.server, Some(&Address::of(&server))),
-    };
     let mut refused = resolve::lent(context, &key.server, &server, &resources);
-    refused.extend(admission.refused.clone());
+    refused.extend(self::refused(context, &key.server, Some(&Address::of(&server)), &resources));
     let resources = refuse(context, &refused, resources).await?;
     let entries = departures::allowed(context, &key.server, &server, entries);
     if is_over(&resources, &entries) {
@@ -153,7 +151,7 @@ async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Resu
         failed(context, &resources, &wait.finding).await?;
         return Ok(Next::After(wait.retry));
     }
-    connected(context, (key, pressure), &server, (resources, entries), admission).await
+    connected(context, (key, pressure), &server, (resources, entries)).await
 }
 
 /// The part of a pass that talks to the server, within the server's budget.
@@ -162,12 +160,10 @@ async fn connected(
     (key, pressure): (&DatabaseKey, &Pressure),
     server: &Server,
     (resources, entries): (Vec<Resource>, Vec<Arc<Entry>>),
-    admission: Arc<Admission>,
 ) -> Result<Next, Error> {
     let address = Address::of(server);
     let gate = context.servers.gate(&address, &key.server);
     let lanes = &context.servers.lanes;
-    let neighbours = &admission.accepted;
     let queued = context.metrics.queue(key);
     let attempt = || async {
         let _working = queued.work();
@@ -179,9 +175,14 @@ async fn connected(
         if key.server != ServerKey::Configured {
             know_own(context).await;
         }
+        // As it is now, and not as it was when this pass got in line.
+        let admission = &*admitted(context, &key.server, Some(&address));
+        if resources.iter().any(|one| admission.refused.contains_key(one.uid())) {
+            return Ok(Next::After(Duration::ZERO));
+        }
         let limit = limit(context, key);
         let (here, gate, entries) = (address.clone(), &*gate, &*entries);
-        let work = Work { context, key, server, address: here, gate, limit, neighbours, entries };
+        let work = Work { context, key, server, address: here, gate, limit, admission, entries };
         let next = work.run(resources.clone()).await?;
         if context.servers.set_state(server, State::Up) == State::Down {
             tracing::info!(server = %address, "the server answers again");
@@ -269,10 +270,22 @@ async fn know_own(context: &Context) {
     let verifier = verify::Verifier::new(context, address.clone());
     let mut sessions = Sessions::new(own, &verifier).with_licence(&context.term);
     match sessions.read(&Desired::new(own.maintenance.clone())).await {
-        Ok(catalog) => _ = context.servers.identify(&address, &catalog),
+        Ok(catalog) => context.servers.identify(&address, &catalog),
         Err(error) => tracing::debug!(%error, "the operator's own server does not say who it is"),
     }
     sessions.close().await;
+}
+
+/// Why some of these resources of this server are refused, by uid.
+fn refused(
+    context: &Context,
+    server: &ServerKey,
+    address: Option<&Address>,
+    resources: &[Resource],
+) -> BTreeMap<String, Finding> {
+    let admission = admitted(context, server, address);
+    let refused = |one: &Resource| Some((one.uid().to_owned(), admission.refused.get(one.uid())?.clone()));
+    resources.iter().filter_map(refused).collect()
 }
 
 /// The verdict on every resource of this server.
@@ -297,7 +310,7 @@ fn judge(
     let here: Vec<_> = all.iter().filter(is_here).cloned().collect();
     let mut admission = with_rules(context, |rules| admit::admit(rules, &here));
     departures::keep_roles(context, &mut admission, &departures::on(context, all, server));
-    admission
+    Admission { is_alias, ..admission }
 }
 
 /// What the rules of admission need to know of the cluster.

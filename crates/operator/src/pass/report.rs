@@ -43,7 +43,9 @@ pub async fn outcome(
     let drift = outcome.drift(resource);
     let now = Time(Timestamp::now());
     if ready.reason == Reason::Provisioned {
-        status.provisioned = Some(provisioned(outcome, address, resource));
+        let version = context.vault.version(&context.caches, &resource.secret());
+        let version = version.map(|version| version.resource_version);
+        status.provisioned = Some(provisioned(outcome, address, resource, version));
     }
     if let Some(catalog) = &outcome.catalog {
         status.server = Some(server(catalog, address));
@@ -122,7 +124,12 @@ pub(super) async fn keep_former_secrets(
     write(context, resource, status).await
 }
 
-fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Provisioned {
+fn provisioned(
+    outcome: &Outcome,
+    address: &Address,
+    resource: &Resource,
+    secret_version: Option<String>,
+) -> Provisioned {
     let catalog = outcome.catalog.as_ref();
     let role = outcome.role(resource);
     let origin =
@@ -153,6 +160,7 @@ fn provisioned(outcome: &Outcome, address: &Address, resource: &Resource) -> Pro
         adopted_generation: if is_adopted { before.or(resource.generation()) } else { None },
         secret_name: Some(secret.name),
         secret_namespace: Some(secret.namespace),
+        secret_version,
         former_secrets: former_secrets(resource).into_iter().map(former_secret).collect(),
     }
 }

@@ -128,7 +128,8 @@ pub async fn server(context: &Context, key: &ServerKey) -> Result<Arc<Server>, E
     let is_used = |host: &str, secret: &ObjectName| {
         used.contains(&ServerKey::Named { host: host.to_owned(), secret: secret.clone() })
     };
-    context.servers.set_named((host, name), (version, server.clone()), is_used);
+    let own = context.server.as_deref();
+    context.servers.set_named((host, name), (version, server.clone()), own, is_used);
     Ok(server)
 }
 

@@ -13,6 +13,7 @@ use plan::{
 use tokio::sync::SemaphorePermit;
 use tokio::time::{sleep, timeout};
 
+use super::admit::Admission;
 use super::credentials::distrust;
 use super::desired::{Cast, desired};
 use super::look::Look;
@@ -47,7 +48,8 @@ pub(super) struct Work<'a> {
     pub(super) gate: &'a Gate,
     /// How many bytes may be read of the database.
     pub(super) limit: u32,
-    pub(super) neighbours: &'a [Resource],
+    /// The verdict on all resources of the server.
+    pub(super) admission: &'a Admission,
     /// What is left to do on the server for resources that are gone.
     pub(super) entries: &'a [Arc<Entry>],
 }
@@ -139,8 +141,8 @@ impl Work<'_> {
     ) -> Result<Catalog, Error> {
         let mut catalog = sessions.read(wanted).await?;
         self.context.servers.introduce(self.server, &catalog);
-        let is_news = self.context.servers.identify(&self.address, &catalog);
-        if is_news && self.is_alias() {
+        self.context.servers.identify(&self.address, &catalog);
+        if self.is_alias() && !self.admission.is_alias {
             return Err(Error::Alias(self.address.clone()));
         }
         let admin = &catalog.roles[&catalog.server.admin];
@@ -265,7 +267,7 @@ impl Work<'_> {
             installation: &self.context.installation,
             template: &self.context.settings.template,
             resources: &state.resources,
-            neighbours: self.neighbours,
+            neighbours: &self.admission.accepted,
             entries: self.entries,
             elsewhere: &state.elsewhere,
             passwords: &state.passwords,
@@ -300,8 +302,12 @@ impl Work<'_> {
                 let is_ready = |one: &Condition| one.status == "True";
                 // What could not be repaired before a restart did not come from the resource since.
                 let remains = |one: &Condition| one.reason == Reason::DriftRemains.as_str();
-                found(ConditionType::Ready).filter(is_of_now).is_some_and(is_ready)
-                    || found(ConditionType::Drifted).filter(is_of_now).is_some_and(remains)
+                let is_settled = found(ConditionType::Ready).filter(is_of_now).is_some_and(is_ready)
+                    || found(ConditionType::Drifted).filter(is_of_now).is_some_and(remains);
+                // Nor did it come from the Secret.
+                let then = resource.provisioned().and_then(|found| found.secret_version.as_ref());
+                let version = now.secrets.get(resource.uid()).map(|version| &version.resource_version);
+                is_settled && then.is_none_or(|then| version == Some(then))
             }),
         }
     }

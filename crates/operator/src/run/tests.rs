@@ -59,6 +59,7 @@ async fn write(context: &Context) {
         name: "name".to_owned(),
         uid: "uid".to_owned(),
         provisioned: Provisioned::default(),
+        credentials_from: None,
         since: Timestamp::now(),
         reason: String::new(),
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use operator::api::{ANNOTATION_RESOURCE, LABEL_LEDGER, crds};
 use serde_json::{Value, json};
@@ -224,9 +224,9 @@ async fn end(world: &World, namespace: &str, deleted: impl AsyncFnOnce()) {
     .await;
 }
 
-/// A namespace with a server of its own and everything that can be in it; the server is down.
-async fn tenant(world: &World) {
-    let (there, server) = (&world.tenant, Postgres::start(17).await);
+/// Puts the admin credentials of this server into the tenant's namespace.
+async fn credentials(world: &World, server: &Postgres) {
+    let there = &world.tenant;
     world
         .apply(&format!(
             "apiVersion: v1\nkind: Secret\nmetadata: {{ name: admin, namespace: {there} }}\n\
@@ -235,12 +235,30 @@ async fn tenant(world: &World) {
             server.port()
         ))
         .await;
-    let (app, reader) = (unique("app"), unique("reader"));
-    let more = format!(", host: 127.0.0.1, superuserSecret: {{ name: admin, namespace: {there} }}");
-    world.apply(&database(there, &app, &format!("{app}_owner"), &more)).await;
-    world.apply(&user(there, &reader, &app, &format!(", access: read{more}"))).await;
-    world.ready("pgdb", &format!("{there}/{app}")).await;
+}
+
+/// A reader in the tenant's namespace, on the server whose admin credentials are there.
+async fn reader(world: &World, app: &str) -> String {
+    let (there, reader) = (&world.tenant, unique("reader"));
+    let more = format!(", access: read{}", tenants(world));
+    world.apply(&user(there, &reader, app, &more)).await;
     world.ready("pguser", &format!("{there}/{reader}")).await;
+    reader
+}
+
+fn tenants(world: &World) -> String {
+    format!(", host: 127.0.0.1, superuserSecret: {{ name: admin, namespace: {} }}", world.tenant)
+}
+
+/// A namespace with a server of its own and everything that can be in it; the server is down.
+async fn tenant(world: &World) -> (Postgres, String, String) {
+    let (there, server, app) = (&world.tenant, Postgres::start(17).await, unique("app"));
+    credentials(world, &server).await;
+    world.apply(&database(there, &app, &format!("{app}_owner"), &tenants(world))).await;
+    world.ready("pgdb", &format!("{there}/{app}")).await;
+    let reader = reader(world, &app).await;
+    server.stop().await;
+    (server, app, reader)
 }
 
 #[tokio::test]
@@ -250,6 +268,26 @@ async fn a_namespace_with_everything_in_it_ends_although_its_server_is_down() {
     world.start_operator();
     tenant(&world).await;
     end(&world, &world.tenant, async || ()).await;
+    assert_eq!(entries(&world).await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_namespace_left_is_not_done_with_the_credentials_of_its_next_owner() {
+    let mut world = World::without_operator(17).await;
+    world.settings.deletion_timeout = LIMIT;
+    world.start_operator();
+    let (server, app, left) = tenant(&world).await;
+    end(&world, &world.tenant, async || ()).await;
+    server.restart().await;
+    let again = Namespace {
+        metadata: ObjectMeta { name: Some(world.tenant.clone()), ..ObjectMeta::default() },
+        ..Namespace::default()
+    };
+    Api::all(world.admin.clone()).create(&PostParams::default(), &again).await.unwrap();
+    credentials(&world, &server).await;
+    // Its pass would do what is left in the database.
+    reader(&world, &app).await;
+    assert!(has_role(&server, &left).await);
     assert_eq!(entries(&world).await.len(), 2);
 }
 

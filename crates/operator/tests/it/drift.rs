@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{ApiResource, ListParams, Request};
+use kube::api::{ApiResource, ListParams, Patch, PatchParams, Request};
 use operator::api::user::PostgresUser;
 use serde_json::{Value, json};
 use testbed::eventually;
@@ -129,6 +129,30 @@ async fn a_password_set_by_hand_goes_back_to_the_secrets() {
     repaired(&app, &change, ("pguser", &reader), &format!("the password of {reader} was changed")).await;
     world.login(&secret).await;
     assert!(world.postgres.connect(&app.name, &reader, "set by hand").await.is_err());
+}
+
+#[tokio::test]
+async fn a_password_changed_in_the_secret_while_nobody_looks_is_no_drift() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    world.stop_operator().await;
+    let chosen = Patch::Merge(json!({ "stringData": { "password": "chosen-by-hand-0123456789" } }));
+    let secrets = world.secrets(&world.namespace);
+    let secret = secrets.patch(&reader, &PatchParams::default(), &chosen).await.unwrap();
+    world.start_operator();
+    eventually("a login with the new password", PATIENCE, async || {
+        world.postgres.connect(&app.name, &reader, "chosen-by-hand-0123456789").await.map(drop)
+    })
+    .await;
+    let version = json!(secret.metadata.resource_version);
+    eventually("the status to tell of the Secret", PATIENCE, async || {
+        let found = world.get("pguser", &reader).await.unwrap();
+        let found = &found.data["status"]["provisioned"]["secretVersion"];
+        if *found == version { Ok(()) } else { Err(found.to_string()) }
+    })
+    .await;
+    assert_eq!(witness::condition(&world.namespace, &reader, ("Drifted", "True", "DriftRepaired")), None);
 }
 
 #[tokio::test]

@@ -262,7 +262,10 @@ async fn a_squatter_that_cannot_have_a_name_stands_in_nobodys_way() {
     let attacker = Attacker::new(&world).await;
     let app = unique("app");
     attacker.secret(&app, &json!({ "token": "x" })).await;
-    attacker.apply(&database(&world.tenant, &app, &unique("squatter"), "")).await;
+    // With the finalizer, so that it comes first and not merely before the other.
+    let squatter = database(&world.tenant, &app, &unique("squatter"), "");
+    let finalizer = format!("metadata: {{ finalizers: [{FINALIZER}], ");
+    attacker.apply(&squatter.replace("metadata: { ", &finalizer)).await;
     eventually("the next second", PATIENCE, async || {
         let born = world.get("pgdb", &attacker.at(&app)).await.unwrap().metadata.creation_timestamp.unwrap();
         (jiff::Timestamp::now().as_second() > born.0.as_second()).then_some(())
