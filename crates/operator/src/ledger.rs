@@ -94,7 +94,7 @@ impl Ledger {
             Err(kube::Error::Api(status)) if status.is_already_exists() => (),
             Err(error) => return Err(error),
         }
-        let surplus = surplus(self.lock().values().map(|kept| &kept.entry), &entry.namespace);
+        let surplus = surplus(self.lock().values().map(|kept| &kept.entry), &entry);
         for one in &surplus {
             self.remove(client, one).await?;
         }
@@ -192,11 +192,13 @@ fn object(map: &ConfigMap) -> ObjectReference {
     map.object_ref(&())
 }
 
-/// What a namespace has too much: first of servers that it names, whose owner it may be, and the oldest first.
-fn surplus<'e>(entries: impl Iterator<Item = &'e Arc<Entry>>, namespace: &str) -> Vec<Arc<Entry>> {
-    let mut all: Vec<_> = entries.filter(|entry| entry.namespace == namespace).collect();
+/// What its namespace has too much with this entry, which stays: first of servers that it names, whose owner it may be,
+/// and the oldest first.
+fn surplus<'e>(entries: impl Iterator<Item = &'e Arc<Entry>>, new: &Entry) -> Vec<Arc<Entry>> {
+    let mut all: Vec<_> =
+        entries.filter(|entry| entry.namespace == new.namespace && entry.uid != new.uid).collect();
     all.sort_by_key(|entry| (entry.server() == ServerKey::Configured, entry.since, &entry.uid));
-    let count = all.len().saturating_sub(MOST);
+    let count = (all.len() + 1).saturating_sub(MOST);
     all.into_iter().take(count).cloned().collect()
 }
 
@@ -230,11 +232,14 @@ mod tests {
     #[test]
     fn a_namespace_loses_its_oldest_entries_those_of_servers_that_it_names_first() {
         let own: Vec<_> = (0..MOST).map(|number| entry(number, "team", None)).collect();
+        let newest = &own[MOST - 1];
         let named = [entry(MOST, "team", Some("admin")), entry(MOST + 1, "team", Some("admin"))];
         let others = (0..=MOST).map(|number| entry(number, "shop", None)).collect::<Vec<_>>();
-        assert!(surplus(own.iter().chain(&others[..MOST]), "team").is_empty());
+        assert!(surplus(own.iter().chain(&others[..MOST]), newest).is_empty());
         let all = own.iter().chain(&named).chain(&others);
-        assert_eq!(surplus(all.clone(), "team"), named);
-        assert_eq!(surplus(all, "shop"), [others[0].clone()]);
+        assert_eq!(surplus(all.clone(), newest), named);
+        assert_eq!(surplus(all.clone(), &others[MOST]), [others[0].clone()]);
+        // What has just been written is not given up for what is there.
+        assert_eq!(surplus(own.iter().chain(&named[..1]), &named[0]), [own[0].clone()]);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use exec::Server;
 use plan::{Catalog, Role};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::backoff::Backoffs;
 use crate::caches::Version;
@@ -40,6 +41,8 @@ pub struct Servers {
     identities: Mutex<BTreeMap<Address, String>>,
     /// Whether they answer, by address and admin role.
     states: Mutex<BTreeMap<(Address, String), State>>,
+    /// Whether the operator's own was asked who it is.
+    own: Mutex<Own>,
     /// What was said last of a server and its admin role.
     introduced: Mutex<BTreeMap<(Address, String), Introduction>>,
 }
@@ -67,6 +70,16 @@ pub enum State {
     Down,
 }
 
+/// Whether the operator's own server was asked who it is, on behalf of others.
+#[derive(Clone, Copy, Debug, Default)]
+enum Own {
+    #[default]
+    Never,
+    At(Instant),
+    /// It has answered, if only that it may not say.
+    Answered,
+}
+
 /// What passes of one server share.
 pub struct Gate {
     /// Permits for passes that are connected.
@@ -88,6 +101,7 @@ impl Servers {
             named: Mutex::default(),
             identities: Mutex::default(),
             states: Mutex::default(),
+            own: Mutex::default(),
             introduced: Mutex::default(),
         }
     }
@@ -136,6 +150,25 @@ impl Servers {
     /// Who the server at this address said it is.
     pub fn identity(&self, address: &Address) -> Option<String> {
         lock(&self.identities).get(address).cloned()
+    }
+
+    /// Whether the operator's own server is to be asked who it is: by one caller per step until it answers.
+    pub fn may_ask_own(&self) -> bool {
+        let (mut own, now) = (lock(&self.own), Instant::now());
+        let is_due = match *own {
+            Own::Never => true,
+            Own::At(last) => now >= last + LONGEST,
+            Own::Answered => false,
+        };
+        if is_due {
+            *own = Own::At(now);
+        }
+        is_due
+    }
+
+    /// Notes that it has answered.
+    pub fn own_answered(&self) {
+        *lock(&self.own) = Own::Answered;
     }
 
     /// Notes whether something can be done there; what was known before.
@@ -258,6 +291,17 @@ mod tests {
     use exec::{Learned, Password, PasswordMode, Tls};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_operators_own_server_is_asked_who_it_is_once_per_step_until_it_answers() {
+        let servers = Servers::new(Budget::default(), Clock::default());
+        assert!(servers.may_ask_own() && !servers.may_ask_own());
+        tokio::time::advance(LONGEST).await;
+        assert!(servers.may_ask_own() && !servers.may_ask_own());
+        servers.own_answered();
+        tokio::time::advance(LONGEST * 100).await;
+        assert!(!servers.may_ask_own());
+    }
 
     fn server(host: &str) -> Arc<Server> {
         Arc::new(Server {

@@ -16,13 +16,17 @@ use crate::ledger::{Entry, Kind};
 use crate::resource::{DatabaseKey, Resource, ServerKey, Treatment};
 use crate::servers::Address;
 
-/// What is left to do on this server for resources that are really gone.
+/// What is left to do on this server for resources that are really gone. What a former owner of the namespace's name left
+/// behind neither sends the admin credentials of the next one anywhere nor stands in anybody's way.
 pub(super) fn on(context: &Context, all: &[Resource], server: &ServerKey) -> Vec<Arc<Entry>> {
     if context.settings.mode == Mode::Observe {
         return Vec::new();
     }
+    let credentials_from = credentials_from(context, server);
     let mut entries = context.ledger.on(server);
-    entries.retain(|entry| !all.iter().any(|resource| resource.uid() == entry.uid));
+    entries.retain(|entry| {
+        entry.credentials_from == credentials_from && !all.iter().any(|resource| resource.uid() == entry.uid)
+    });
     entries
 }
 
@@ -40,7 +44,6 @@ pub(super) fn allowed(
 ) -> Vec<Arc<Entry>> {
     entries.retain(|entry| {
         let judged = with_rules(context, |rules| admit::check_server(rules, &entry.namespace, key));
-        let judged = judged.and_then(|()| check_credentials(context, key, entry));
         match judged.err().or_else(|| resolve::lends(context, key, server, &entry.namespace)) {
             None => true,
             Some(finding) => {
@@ -50,17 +53,6 @@ pub(super) fn allowed(
         }
     });
     entries
-}
-
-/// Whether the admin credentials are still of those who had them when the resource was let go: what a former owner of
-/// the namespace's name left behind must not send those of the next one anywhere.
-fn check_credentials(context: &Context, key: &ServerKey, entry: &Entry) -> Result<(), Finding> {
-    let ServerKey::Named { secret, .. } = key else { return Ok(()) };
-    if entry.credentials_from == credentials_from(context, key) {
-        return Ok(());
-    }
-    let message = format!("namespace {} is another one by now", secret.namespace);
-    Err(Finding { reason: Reason::NotAllowed, message })
 }
 
 /// The uid of the namespace whose admin credentials are used.

@@ -85,7 +85,8 @@ impl Work<'_> {
         if is_ready {
             self.leave_server(resource);
         }
-        let told = report::outcome(self.context, &state.outcome, &self.address, resource).await?;
+        let told = (resource, state.secret_version(resource));
+        let told = report::outcome(self.context, &state.outcome, &self.address, told).await?;
         // Not before the status tells where the password is now: who looks for it finds it there, or here.
         if is_ready {
             self.leave_secrets(resource, told).await?;

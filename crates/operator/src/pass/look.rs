@@ -49,7 +49,7 @@ impl Work<'_> {
         let next = plan(&wanted, &catalog);
         let is_there = catalog.contents.is_some();
         look.outcome.withheld = next.withheld;
-        look.outcome.drift = self.drift(&cast, &catalog)?;
+        look.outcome.drift = self.drift(state, &cast, &catalog)?;
         look.actions = next.actions;
         look.outcome.catalog = Some(catalog);
         let observed = state.everyone.iter().filter(|one| self.is_observed(one) && !one.is_deleting());
@@ -63,12 +63,32 @@ impl Work<'_> {
     }
 
     /// What would be done if those that are new or were changed were not there: nothing else of the plan follows from
-    /// what somebody did on the server.
-    fn drift(&self, cast: &Cast<'_>, catalog: &Catalog) -> Result<Vec<Action>, plan::IdentError> {
+    /// what somebody did on the server. A password that was changed in its Secret does not either.
+    fn drift(
+        &self,
+        state: &State,
+        cast: &Cast<'_>,
+        catalog: &Catalog,
+    ) -> Result<Vec<Action>, plan::IdentError> {
         let is_settled = |one: &&Resource| !self.is_observed(one) || was_settled(one);
         let resources: Vec<_> = cast.resources.iter().filter(is_settled).cloned().collect();
         let wanted = desired(&Cast { resources: &resources, ..*cast })?;
-        Ok(plan(&wanted, catalog).actions)
+        let mut actions = plan(&wanted, catalog).actions;
+        actions.retain(|action| match action {
+            Action::SetPassword { role, .. } => {
+                let mut its = resources.iter().filter(|one| one.role() == role.as_str());
+                !its.any(|one| Self::is_secret_changed(state, one))
+            }
+            _ => true,
+        });
+        Ok(actions)
+    }
+
+    /// Whether the Secret is not as it was when the role had the password in it.
+    fn is_secret_changed(state: &State, resource: &Resource) -> bool {
+        let then = resource.provisioned().and_then(|found| found.secret_version.as_ref());
+        let now = state.secret_version(resource).map(|version| &version.resource_version);
+        then.is_some() && now.is_some() && then != now
     }
 
     pub(super) fn is_observed(&self, resource: &Resource) -> bool {

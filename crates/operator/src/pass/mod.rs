@@ -11,26 +11,26 @@ pub mod gather;
 mod log;
 mod look;
 pub mod outcome;
+mod own;
+mod prepare;
 pub mod report;
 pub mod resolve;
 pub mod secrets;
 pub mod verify;
 mod work;
 
-use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exec::{Server, Sessions};
-use plan::Desired;
+use exec::Server;
 use thiserror::Error;
 use tracing::Instrument as _;
-use tracing::field::{Empty, display};
+use tracing::field::Empty;
 
 use crate::conditions::Finding;
 use crate::context::{Context, Settled};
-use crate::lanes::{SMALL, Weight};
-use crate::ledger::Entry;
+use crate::lanes::{SMALL, Turn, Weight};
 use crate::metrics::Ending;
 use crate::passes::{Next, Pressure};
 use crate::patch;
@@ -38,6 +38,8 @@ use crate::resource::{DatabaseKey, Resource, ServerKey};
 use crate::servers::{Address, State, backoff_key};
 use crate::watch::Touched;
 use admit::Admission;
+use own::know_own;
+use prepare::{Prepared, prepare};
 use work::Work;
 
 /// How soon to look again at what waits for something that is not watched.
@@ -103,87 +105,53 @@ fn ending(next: Next) -> Ending {
 }
 
 async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Result<Next, Error> {
-    // Not for longer: a thousand passes can wait for their turn, each with what there was when it came.
-    let (resources, entries) = {
-        let census = gather::census(context);
-        (census.of(key), departures::on(context, &census.all, &key.server))
+    let due = match prepare(context, key).await? {
+        ControlFlow::Continue(due) => due,
+        ControlFlow::Break(next) => return Ok(next),
     };
-    let is_over = |resources: &[Resource], entries: &[Arc<Entry>]| {
-        resources.is_empty() && !entries.iter().any(|entry| departures::is_of(entry, key))
-    };
-    if is_over(&resources, &entries) {
-        context.memory.forget(key);
-        context.pauses.clear(key);
-        return Ok(Next::Never);
-    }
-    let resources = aside::set_aside(context, resources).await?;
-    if is_over(&resources, &entries) {
-        return Ok(Next::Never);
-    }
-    let database = resources.iter().find(|one| matches!(one, Resource::Database(_)));
-    if let Some(resource) = database.or(resources.first()) {
-        tracing::Span::current().record("resource", display(resource));
-    }
-    let address = departures::address(context, key, &resources, &entries);
-    let resources =
-        refuse(context, &refused(context, &key.server, address.as_ref(), &resources), resources).await?;
-    if is_over(&resources, &entries) {
-        return Ok(Next::Resync);
-    }
-    let server = match server(context, &key.server, &resources).await {
-        Ok(server) => server,
-        // Its Secret is watched.
-        Err(_) if resources.is_empty() => return Ok(Next::Resync),
-        Err(finding) => {
-            failed(context, &resources, &finding).await?;
-            return Ok(Next::After(SOON * 30));
-        }
-    };
-    // Now that its credentials were read it is known where it is, and who else is there.
-    let mut refused = resolve::lent(context, &key.server, &server, &resources);
-    refused.extend(self::refused(context, &key.server, Some(&Address::of(&server)), &resources));
-    let resources = refuse(context, &refused, resources).await?;
-    let entries = departures::allowed(context, &key.server, &server, entries);
-    if is_over(&resources, &entries) {
-        return Ok(Next::Resync);
-    }
-    if let Err(wait) = context.servers.backoffs.try_now(&backoff_key(&server)) {
-        failed(context, &resources, &wait.finding).await?;
+    if let Err(wait) = context.servers.backoffs.try_now(&backoff_key(&due.server)) {
+        failed(context, &due.resources, &wait.finding).await?;
         return Ok(Next::After(wait.retry));
     }
-    connected(context, (key, pressure), &server, (resources, entries)).await
+    connected(context, (key, pressure), &due).await
 }
 
 /// The part of a pass that talks to the server, within the server's budget.
 async fn connected(
     context: &Context,
     (key, pressure): (&DatabaseKey, &Pressure),
-    server: &Server,
-    (resources, entries): (Vec<Resource>, Vec<Arc<Entry>>),
+    Prepared { server, resources, .. }: &Prepared,
 ) -> Result<Next, Error> {
     let address = Address::of(server);
     let gate = context.servers.gate(&address, &key.server);
     let lanes = &context.servers.lanes;
+    let is_suspect = !context.servers.backoffs.is_free(&backoff_key(server));
+    let turn = Turn { key, lane: &gate.lane, pressure, is_suspect };
     let queued = context.metrics.queue(key);
     let attempt = || async {
         let _working = queued.work();
         // Whoever was before us may have found it down.
         if let Some(wait) = context.servers.backoffs.wait(&backoff_key(server)) {
-            failed(context, &resources, &wait.finding).await?;
+            failed(context, resources, &wait.finding).await?;
             return Ok(Next::After(wait.retry));
         }
         if key.server != ServerKey::Configured {
             know_own(context).await;
         }
-        // As it is now, and not as it was when this pass got in line.
+        // What is there now, and not what was there when this pass got in line.
+        let due = match prepare(context, key).await? {
+            ControlFlow::Continue(due) => due,
+            ControlFlow::Break(next) => return Ok(next),
+        };
         let admission = &*admitted(context, &key.server, Some(&address));
-        if resources.iter().any(|one| admission.refused.contains_key(one.uid())) {
+        let is_served = |one: &Resource| !admission.refused.contains_key(one.uid());
+        if !Arc::ptr_eq(&due.server, server) || !due.resources.iter().all(is_served) {
             return Ok(Next::After(Duration::ZERO));
         }
         let limit = limit(context, key);
-        let (here, gate, entries) = (address.clone(), &*gate, &*entries);
+        let (here, gate, entries) = (address.clone(), &*gate, &*due.entries);
         let work = Work { context, key, server, address: here, gate, limit, admission, entries };
-        let next = work.run(resources.clone()).await?;
+        let next = work.run(due.resources).await?;
         if context.servers.set_state(server, State::Up) == State::Down {
             tracing::info!(server = %address, "the server answers again");
         }
@@ -193,10 +161,10 @@ async fn connected(
         }
         Ok(next)
     };
-    let mut done = lanes.run((key, &gate.lane, pressure), attempt).await;
+    let mut done = lanes.run(turn, attempt).await;
     if is_large(context, done.as_ref()) {
         lanes.note(key, Weight::Large);
-        done = lanes.run((key, &gate.lane, pressure), attempt).await;
+        done = lanes.run(turn, attempt).await;
     }
     match done {
         Some(Err(Error::Alias(address))) => {
@@ -205,11 +173,11 @@ async fn connected(
             Ok(Next::After(context.pauses.failed(key.clone())))
         }
         Some(Err(Error::Server(error))) if error.class() != exec::Class::Superseded => {
-            trouble(context, (key, server), &resources, &error).await
+            trouble(context, (key, server), resources, &error).await
         }
         Some(done) => done,
         None => {
-            failed(context, &resources, &outcome::too_slow()).await?;
+            failed(context, resources, &outcome::too_slow()).await?;
             Ok(Next::After(context.pauses.failed(key.clone())))
         }
     }
@@ -257,35 +225,6 @@ async fn trouble(
     };
     failed(context, resources, &finding).await?;
     Ok(next)
-}
-
-/// Asks the operator's own server who it is, unless that is known: resources may name it in another way. One that does
-/// not answer is no other server by another name.
-async fn know_own(context: &Context) {
-    let Some(own) = context.server.as_deref() else { return };
-    let address = Address::of(own);
-    if context.servers.identity(&address).is_some() || !context.servers.backoffs.is_free(&backoff_key(own)) {
-        return;
-    }
-    let verifier = verify::Verifier::new(context, address.clone());
-    let mut sessions = Sessions::new(own, &verifier).with_licence(&context.term);
-    match sessions.read(&Desired::new(own.maintenance.clone())).await {
-        Ok(catalog) => context.servers.identify(&address, &catalog),
-        Err(error) => tracing::debug!(%error, "the operator's own server does not say who it is"),
-    }
-    sessions.close().await;
-}
-
-/// Why some of these resources of this server are refused, by uid.
-fn refused(
-    context: &Context,
-    server: &ServerKey,
-    address: Option<&Address>,
-    resources: &[Resource],
-) -> BTreeMap<String, Finding> {
-    let admission = admitted(context, server, address);
-    let refused = |one: &Resource| Some((one.uid().to_owned(), admission.refused.get(one.uid())?.clone()));
-    resources.iter().filter_map(refused).collect()
 }
 
 /// The verdict on every resource of this server.
@@ -337,41 +276,6 @@ async fn failed(context: &Context, resources: &[Resource], finding: &Finding) ->
         }
     }
     Ok(())
-}
-
-/// Reports the resources that are refused, lets go those of them that were deleted, and gives back the others.
-async fn refuse(
-    context: &Context,
-    refused: &BTreeMap<String, Finding>,
-    resources: Vec<Resource>,
-) -> Result<Vec<Resource>, kube::Error> {
-    let mut served = Vec::new();
-    for resource in resources {
-        match refused.get(resource.uid()) {
-            None => served.push(resource),
-            Some(finding) if resource.is_leaving() && aside::may_go(context, &resource) => {
-                deferral::hold(context, &resource, finding).await?;
-            }
-            Some(_) if aside::may_go(context, &resource) => {
-                patch::remove_finalizer(&context.client, &resource).await?;
-            }
-            Some(finding) => report::failure(context, &[resource], finding).await?,
-        }
-    }
-    Ok(served)
-}
-
-/// The server, or why not. What is deleted together with its admin credentials is cleaned up with what they were.
-async fn server(context: &Context, key: &ServerKey, resources: &[Resource]) -> Result<Arc<Server>, Finding> {
-    match (resolve::server(context, key).await, key) {
-        (Ok(server), _) => Ok(server),
-        (Err(error), ServerKey::Named { host, secret })
-            if !resources.is_empty() && resources.iter().all(Resource::is_deleting) =>
-        {
-            context.servers.last_named(host, secret).ok_or_else(|| error.finding())
-        }
-        (Err(error), _) => Err(error.finding()),
-    }
 }
 
 /// What the resources look like now, for telling drift from change, and who shares their roles.

@@ -9,6 +9,7 @@ use super::credentials::former_secrets;
 use super::outcome::{Outcome, is_for};
 use super::{gather, log};
 use crate::api::shared::{FormerRole, FormerSecret, Provisioned, ServerStatus, Status, SuperuserSecret};
+use crate::caches::Version;
 use crate::conditions::{ConditionType, Finding, LONGEST_MESSAGE, Notice, Reason, find, set, unset};
 use crate::context::Context;
 use crate::events::presentable;
@@ -31,20 +32,20 @@ pub async fn failure(
     Ok(())
 }
 
-/// Writes what the pass found of one resource, and returns its status.
+/// Writes what the pass found of one resource, with the version of its own Secret whose password its role has, and
+/// returns its status.
 pub async fn outcome(
     context: &Context,
     outcome: &Outcome,
     address: &Address,
-    resource: &Resource,
+    (resource, secret): (&Resource, Option<&Version>),
 ) -> Result<Status, kube::Error> {
     let mut status = resource.status().cloned().unwrap_or_default();
     let ready = outcome.ready(resource);
     let drift = outcome.drift(resource);
     let now = Time(Timestamp::now());
     if ready.reason == Reason::Provisioned {
-        let version = context.vault.version(&context.caches, &resource.secret());
-        let version = version.map(|version| version.resource_version);
+        let version = secret.map(|version| version.resource_version.clone());
         status.provisioned = Some(provisioned(outcome, address, resource, version));
     }
     if let Some(catalog) = &outcome.catalog {

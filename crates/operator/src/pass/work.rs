@@ -21,6 +21,7 @@ use super::outcome::{self, Outcome};
 use super::resolve;
 use super::verify::{self, Expected, Verifier};
 use super::{Error, settled};
+use crate::caches::Version;
 use crate::conditions::{ConditionType, Finding, Reason, find};
 use crate::context::{Context, Settled};
 use crate::ledger::Entry;
@@ -72,6 +73,14 @@ pub(super) struct State {
     pub(super) outcome: Outcome,
 }
 
+impl State {
+    /// The version of the resource's own Secret whose password its role is to have.
+    pub(super) fn secret_version(&self, resource: &Resource) -> Option<&Version> {
+        let expected = self.expected.get(&resource.role().parse().ok()?)?;
+        (expected.secret == resource.secret()).then_some(&expected.version)
+    }
+}
+
 /// What the rounds of a pass share.
 struct Round<'r, 's> {
     verifier: &'r Verifier<'r>,
@@ -101,7 +110,7 @@ impl Work<'_> {
         self.miss_passwords(&mut state)?;
         let next = self.finish(&state, &resources).await?;
         if state.outcome.left.is_empty() && state.busy.is_empty() {
-            self.context.memory.settle(self.key, self.settled(&resources));
+            self.context.memory.settle(self.key, self.settled(&state, &resources));
         }
         self.report_looks(&look, &observed).await?;
         Ok(next)
@@ -115,7 +124,7 @@ impl Work<'_> {
         (verifier, sessions): (&Verifier<'_>, &mut Sessions<'_>),
     ) -> Result<(), Error> {
         // Not before: a password that changed while it was read is no drift.
-        let was_settled = self.was_settled(resources, &self.settled(resources));
+        let was_settled = self.was_settled(resources, &self.settled(state, resources));
         let mut round = Round { verifier, sessions, is_drift: was_settled };
         for number in 1..=ROUNDS {
             let end = self.round(state, &mut round).await?;
@@ -281,8 +290,11 @@ impl Work<'_> {
     }
 
     /// What the resources look like now. What is left to do for one that is gone is no drift.
-    fn settled(&self, resources: &[Resource]) -> Settled {
+    fn settled(&self, state: &State, resources: &[Resource]) -> Settled {
         let mut settled = settled(self.context, resources);
+        // Whoever has changed one since has changed it for the next pass.
+        let used = |one: &Resource| Some((one.uid().to_owned(), state.secret_version(one)?.clone()));
+        settled.secrets.extend(resources.iter().filter_map(used));
         settled.generations.extend(self.departures().map(|entry| (entry.uid.clone(), None)));
         settled
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use operator::api::told::Mode;
 use serde_json::{Value, json};
 use testbed::{eventually, unique};
@@ -326,4 +326,25 @@ async fn what_somebody_changes_in_observed_resources_is_planned_and_no_drift() {
     mode(&app, "pguser", &reader, "Reconcile").await;
     world.ready("pguser", &reader).await;
     may(&mut app.session(&reader).await, "DELETE FROM public.orders").await;
+}
+
+#[tokio::test]
+async fn a_password_changed_in_the_secret_of_an_observed_resource_is_planned_and_no_drift() {
+    let world = World::new().await;
+    let (app, reader) = app_with_reader(&world).await;
+    mode(&app, "pguser", &reader, "Observe").await;
+    let settled = world.condition("pguser", &reader, ("Ready", "True", "Provisioned")).await;
+    assert_eq!(settled.data["status"]["observedGeneration"], json!(settled.metadata.generation));
+    let chosen = Patch::Merge(json!({ "stringData": { "password": "chosen-by-hand-0123456789" } }));
+    world.secrets(&world.namespace).patch(&reader, &PatchParams::default(), &chosen).await.unwrap();
+    let found = world.condition("pguser", &reader, PLANNED).await;
+    assert!(planned(&found, &app).contains("PASSWORD"), "{}", planned(&found, &app));
+    world.checks(&app.name, 2).await;
+    let found = world.condition("pguser", &reader, PLANNED).await;
+    assert_eq!(found.data["status"]["lastDrift"], Value::Null);
+    world.condition("pguser", &reader, ("Drifted", "False", "InSync")).await;
+    // What somebody does besides is told.
+    app.sql(&format!("REVOKE SELECT ON public.orders FROM {reader}")).await;
+    world.condition("pguser", &reader, ("Drifted", "True", "DriftFound")).await;
+    assert!(!world.warning(&reader, "DriftFound").await.contains("password"));
 }
