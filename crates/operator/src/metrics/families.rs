@@ -55,13 +55,15 @@ families! {
         "Secrets that were written or deleted");
 
     resources: Gauges<3> = gauge("resources", ["kind", "state", "reason"],
-        "Resources by the reason of their condition Ready: state is ready, waits (it ends by itself), needs_person, or unknown before the first pass");
+        "Resources by the reason of their condition Ready: state is ready, waits (it ends by itself), needs_person, planned (it is merely observed, and there is something to do), suspended (it is left alone, whatever was found before), or unknown before the first pass");
     oldest_unready: Seconds<2> = seconds("oldest_unready_timestamp_seconds", ["kind", "state"],
-        "Since when the resource has not been Ready that has not been for longest; absent when all are");
+        "Since when the resource has not been Ready that has not been for longest, by state: waits, needs_person, planned or unknown, as in resources; absent when none is. What is suspended does not count");
     drifted: Gauges<2> = gauge("drifted_resources", ["kind", "reason"],
-        "Resources whose condition Drifted is True, by its reason");
+        "Resources whose condition Drifted is True, by its reason, but for those that are suspended");
+    repeated: Gauges<1> = gauge("repeatedly_drifted_resources", ["kind"],
+        "Resources on which drift was found three times or more within the last hour, as far as this process was asked for metrics meanwhile; without those that are suspended or merely observed");
     withheld: Gauges<2> = gauge("withheld_resources", ["kind", "reason"],
-        "Resources whose condition Withheld is True, by its reason");
+        "Resources whose condition Withheld is True, by its reason, but for those that are suspended");
 
     servers: Gauges<2> = gauge("servers", ["server", "state"],
         "PostgreSQL servers in use: configured is the operator's own, named are those that resources name; state is up, down (nothing can be done there), or unknown before the first pass");
@@ -77,7 +79,7 @@ families! {
         "Statements that were sent to PostgreSQL servers, those that only read included");
 
     api_requests: Counters<2> = counter("api_requests", ["verb", "code"],
-        "Requests to the Kubernetes API by verb (get stands for list too) and answer; none is no answer");
+        "Requests to the Kubernetes API by verb (get stands for list too) and answer: terminating is a 403 because the namespace is being deleted, none is no answer");
 }
 
 impl Families {

@@ -5,6 +5,7 @@ mod api;
 mod book;
 mod families;
 mod process;
+mod repeats;
 mod scrape;
 pub(crate) mod words;
 
@@ -40,6 +41,7 @@ struct Inner {
     /// What connections to servers cost that resources name.
     named: Arc<Usage>,
     passes: Mutex<Passes>,
+    repeats: Mutex<repeats::Repeats>,
     /// Where the rest is looked up; one scrape at a time.
     context: Mutex<Weak<Context>>,
     /// What was told last, and when.
@@ -85,6 +87,7 @@ impl Default for Inner {
             process,
             named: Arc::default(),
             passes: Mutex::default(),
+            repeats: Mutex::default(),
             context: Mutex::default(),
             recent: Mutex::default(),
         };

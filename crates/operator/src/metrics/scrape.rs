@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use exec::Usage;
 use k8s_openapi::jiff::Timestamp;
 
+use super::repeats::Repeats;
 use super::{Metrics, lock, words};
 use crate::conditions::{ConditionType, Reason, find};
 use crate::context::Context;
-use crate::resource::Resource;
+use crate::resource::{Resource, Treatment};
 use crate::servers::State;
 
 /// Kinds and states that are shown even where nothing is of them.
@@ -20,6 +21,7 @@ impl Metrics {
         let families = &self.0.families;
         families.resources.clear();
         families.drifted.clear();
+        families.repeated.clear();
         families.withheld.clear();
         families.oldest_unready.clear();
         families.servers.clear();
@@ -67,9 +69,29 @@ impl Metrics {
             families.drifted.of([kind, Reason::DriftRemains.as_str()]);
             families.drifted.of([kind, Reason::DriftRepaired.as_str()]);
             families.withheld.of([kind, Reason::StatementFailed.as_str()]);
+            families.repeated.of([kind]);
         }
+        let (mut repeats, now) = (lock(&self.0.repeats), Timestamp::now());
         for resource in context.caches.resources() {
-            self.look_at_resource(&resource);
+            let treatment = context.treatment(&resource);
+            // Deleted, it waits like any other.
+            if treatment == Treatment::Suspended && !resource.is_deleting() {
+                let reason = Reason::Suspended;
+                families.resources.of([resource.kind(), words::state(reason), reason.as_str()]).inc();
+            } else {
+                self.look_at_resource(&resource);
+            }
+            if treatment == Treatment::Reconciled {
+                self.look_at_repeats(&mut repeats, &resource, now);
+            }
+        }
+        repeats.end(now);
+    }
+
+    fn look_at_repeats(&self, repeats: &mut Repeats, resource: &Resource, now: Timestamp) {
+        let last = resource.status().and_then(|status| status.last_drift.as_ref());
+        if repeats.is_repeated(resource.uid(), last, now) {
+            self.0.families.repeated.of([resource.kind()]).inc();
         }
     }
 

@@ -174,6 +174,9 @@ pub(crate) fn verb(method: &axum::http::Method, query: Option<&str>) -> &'static
     }
 }
 
+/// That the namespace is being deleted, in which something was to be made: no right is missing.
+pub(crate) const TERMINATING: &str = "terminating";
+
 /// What it answered: those codes by themselves that mean something to an operator.
 pub(crate) fn code(status: StatusCode) -> &'static str {
     match status.as_u16() {

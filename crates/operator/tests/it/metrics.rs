@@ -1,6 +1,7 @@
 //! What the operator counts, after it has really done something.
 
 use operator::metrics::{Description, Format, Metrics};
+use serde_json::json;
 use testbed::{Postgres, eventually, promtool, unique};
 
 use crate::app::App;
@@ -88,6 +89,51 @@ async fn drift_is_counted_by_what_undoes_it_and_apart_from_growth() {
     becomes(&world, r#"drifted_resources{kind="PostgresUser",reason="DriftRepaired"}"#, 0).await;
     becomes(&world, r#"drift_total{class="tampering",kind="grant"}"#, 1).await;
     assert!(value(&world.settings.metrics, r#"drift_total{class="growth",kind="grant"}"#) >= Some(1));
+}
+
+#[tokio::test]
+async fn what_is_left_alone_or_merely_looked_at_is_not_taken_for_what_nobody_looks_at() {
+    let world = World::told().await;
+    let app = App::provision(&world).await;
+    let (left, looked) = (unique("left"), unique("looked"));
+    for (name, more) in [(&left, "suspend: true"), (&looked, "mode: Observe")] {
+        world.apply(&user(&world.namespace, name, &app.name, &format!(", access: read, {more}"))).await;
+    }
+    world.condition("pguser", &left, ("Suspended", "True", "Suspended")).await;
+    world.condition("pguser", &looked, ("Ready", "False", "ChangesPlanned")).await;
+    let suspended = r#"resources{kind="PostgresUser",state="suspended",reason="Suspended"}"#;
+    becomes(&world, suspended, 1).await;
+    becomes(&world, r#"resources{kind="PostgresUser",state="planned",reason="ChangesPlanned"}"#, 1).await;
+    let since = |state: &str| {
+        let series = format!(r#"oldest_unready_timestamp_seconds{{kind="PostgresUser",state="{state}"}}"#);
+        value(&world.settings.metrics, &series)
+    };
+    assert_eq!((since("unknown"), since("suspended")), (None, None));
+    assert!(since("planned").is_some());
+    // What was found before does not count any more.
+    world.patch("pguser", &looked, json!({ "spec": { "suspend": true } })).await;
+    becomes(&world, suspended, 2).await;
+    assert_eq!(since("planned"), None);
+}
+
+#[tokio::test]
+async fn what_is_changed_again_and_again_is_told_from_what_is_changed_once() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let (reader, other) = (app.user(", access: read").await, app.user(", access: read").await);
+    app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id").await;
+    let repeated = |kind: &str| format!(r#"repeatedly_drifted_resources{{kind="{kind}"}}"#);
+    for (role, times) in [(&reader, 1), (&reader, 2), (&other, 1), (&reader, 3)] {
+        becomes(&world, &repeated("PostgresUser"), 0).await;
+        app.sql(&format!("REVOKE SELECT ON public.orders FROM {role}")).await;
+        eventually("the drift to be told", PATIENCE, async || {
+            let found = world.get("pguser", role).await.unwrap().data["status"]["lastDrift"]["count"].clone();
+            if found == times { Ok(()) } else { Err(found.to_string()) }
+        })
+        .await;
+    }
+    becomes(&world, &repeated("PostgresUser"), 1).await;
+    becomes(&world, &repeated("PostgresDatabase"), 0).await;
 }
 
 #[tokio::test]
