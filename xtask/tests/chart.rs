@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use operator::lanes::Budget;
 use serde_json::{Value, json};
 
 fn chart() -> PathBuf {
@@ -394,6 +395,17 @@ fn a_value_of_the_wrong_type_is_named() {
 fn half_a_server_is_refused_with_what_to_do() {
     let message = helm("postgres:\n  secretName: \"\"\n").unwrap_err();
     assert!(message.contains("postgres.host and postgres.secretName count only together"), "{message}");
+}
+
+#[test]
+fn connections_that_leave_nothing_for_other_servers_are_refused_with_what_to_do() {
+    let least = Budget::LEAST;
+    let with = |total: u32| helm(&format!("connections: {{ server: 72, total: {total} }}"));
+    let message = with(71 + least).unwrap_err();
+    for part in ["connections.total", &format!("at least {}", 72 + least), "lower connections.server"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    with(72 + least).unwrap();
 }
 
 #[test]
