@@ -23,14 +23,15 @@ use super::told::Mode;
     printcolumn = r#"{"name":"Username","type":"string","jsonPath":".spec.username"}"#,
     printcolumn = r#"{"name":"Access","type":"string","jsonPath":".spec.access"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
     printcolumn = r#"{"name":"Drift","type":"string","jsonPath":".status.conditions[?(@.type=='Drifted')].status"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
-    printcolumn = r#"{"name":"Reason","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
     printcolumn = r#"{"name":"Last Drift","type":"date","priority":1,"jsonPath":".status.lastDrift.time"}"#,
     printcolumn = r#"{"name":"Mode","type":"string","priority":1,"jsonPath":".spec.mode"}"#,
     printcolumn = r#"{"name":"Suspended","type":"boolean","priority":1,"jsonPath":".spec.suspend"}"#,
     printcolumn = r#"{"name":"Secret","type":"string","priority":1,"jsonPath":".spec.secretName"}"#,
-    printcolumn = r#"{"name":"Host","type":"string","priority":1,"jsonPath":".status.server.host"}"#
+    printcolumn = r#"{"name":"Host","type":"string","priority":1,"jsonPath":".status.server.host"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type=='Ready')].message"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PostgresUserSpec {

@@ -99,6 +99,26 @@ async fn said_while_deleting(world: &World, kind: &str, name: &str, part: &str) 
     .await;
 }
 
+/// Waits until `kubectl get -o wide` says why the resource is still there and until when, and `kubectl get` a word of it.
+async fn shown_while_deleting(world: &World, name: &str) {
+    eventually(&format!("the row of {name}"), PATIENCE, async || {
+        let table = crate::drift::table(world).await;
+        let columns = table["columnDefinitions"].as_array().unwrap();
+        let rows = table["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["cells"][0] == name).ok_or("it is gone")?;
+        let cell = |column: &str, priority: u32| {
+            let at =
+                columns.iter().position(|one| one["name"] == column && one["priority"] == priority).unwrap();
+            row["cells"][at].as_str().unwrap_or_default()
+        };
+        let (reason, message) = (cell("Reason", 0), cell("Message", 1));
+        let is_said = reason == "Deleting"
+            && ["ServerUnavailable", "gives up at 20"].iter().all(|part| message.contains(part));
+        if is_said { Ok(()) } else { Err(row.to_string()) }
+    })
+    .await;
+}
+
 /// Has the deletion of a user of this database be put off and finished.
 pub(crate) async fn put_off(world: &World, app: &str) {
     let (reader, here) = (unique("reader"), &world.namespace);
@@ -152,6 +172,19 @@ async fn a_deletion_does_not_wait_for_a_server_that_is_down_and_is_finished_once
     let (_, map) = &entries[1];
     let done = world.event(&map.name_any(), "DeletionCompleted", 1).await;
     assert!(done.contains(&format!("role {reader} is gone")), "{done}");
+}
+
+#[tokio::test]
+async fn the_table_says_why_a_resource_is_still_there_and_until_when() {
+    let own = Postgres::start(17).await;
+    let world = on(&own).await;
+    let (_, reader) = provision(&world, "").await;
+    own.stop().await;
+    world.delete("pguser", &reader).await;
+    shown_while_deleting(&world, &reader).await;
+    world.gone("pguser", &reader).await;
+    own.restart().await;
+    wait_for_entries(&world, &[], &[]).await;
 }
 
 #[tokio::test]

@@ -286,12 +286,18 @@ async fn drift_is_a_column() {
     let world = World::told().await;
     let app = App::provision(&world).await;
     let reader = app.user(READER).await;
-    assert_eq!(cells(&world, &reader).await, [&reader, &app.name, &reader, "read", "True", "False"]);
+    assert_eq!(
+        cells(&world, &reader).await,
+        [&reader, &app.name, &reader, "read", "True", "Provisioned", "False"]
+    );
     world.stop_operator().await;
     app.sql(&format!("REVOKE CONNECT ON DATABASE {} FROM {reader}", app.name)).await;
     world.start_operator();
     world.condition("pguser", &reader, ("Drifted", "True", "DriftRepaired")).await;
-    assert_eq!(cells(&world, &reader).await, [&reader, &app.name, &reader, "read", "True", "True"]);
+    assert_eq!(
+        cells(&world, &reader).await,
+        [&reader, &app.name, &reader, "read", "True", "Provisioned", "True"]
+    );
 }
 
 #[tokio::test]
@@ -326,7 +332,7 @@ async fn cells(world: &World, user: &str) -> Vec<String> {
 }
 
 /// All users of the operator's namespace, as kubectl gets them.
-async fn table(world: &World) -> Value {
+pub(crate) async fn table(world: &World) -> Value {
     let kind = ApiResource::erase::<PostgresUser>(&());
     let url = format!("/apis/{}/namespaces/{}/{}", kind.api_version, world.namespace, kind.plural);
     let mut request = Request::new(url).list(&ListParams::default()).unwrap();
