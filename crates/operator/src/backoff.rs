@@ -1,6 +1,7 @@
 //! How long to leave a server or a database alone after a failure.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Backoffs<K> {
 pub struct Pauses<K> {
     longest: Duration,
     failures: Mutex<BTreeMap<K, u32>>,
+    /// What was said of failures since anything worked, as a hash: the words may be long, and of many.
+    said: Mutex<BTreeMap<K, u64>>,
 }
 
 struct Entry {
@@ -59,7 +62,7 @@ impl<K> Backoffs<K> {
 impl<K> Pauses<K> {
     /// Nobody has failed; pauses will be no longer than this.
     pub fn new(longest: Duration) -> Self {
-        Self { longest, failures: Mutex::default() }
+        Self { longest, failures: Mutex::default(), said: Mutex::default() }
     }
 }
 
@@ -80,6 +83,19 @@ impl<K: Ord> Pauses<K> {
     /// Forgets failures.
     pub fn clear(&self, key: &K) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Whether it is news what is wrong: the last that was said since anything worked was something else.
+    pub fn is_news(&self, key: K, what: &str) -> bool {
+        let mut hasher = DefaultHasher::new();
+        what.hash(&mut hasher);
+        let what = hasher.finish();
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(key, what) != Some(what)
+    }
+
+    /// It works. Whether anything else was said before.
+    pub fn works(&self, key: &K) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(key).is_some()
     }
 }
 
@@ -180,6 +196,19 @@ mod tests {
         let backoffs = Backoffs::new(LONGEST);
         let pauses: Vec<_> = (0..20).map(|_| backoffs.failed("server", &down()).retry).collect();
         assert!(pauses.iter().all(|pause| *pause <= FIRST.mul_f64(1.1)), "{pauses:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_news_once_until_it_works() {
+        let pauses = Pauses::default();
+        let said = ["a", "a", "b", "b", "a"].map(|what| pauses.is_news("app", what));
+        assert_eq!(said, [true, false, true, false, true]);
+        assert!(pauses.is_news("other", "a"));
+        pauses.failed("app");
+        pauses.clear(&"app");
+        assert!(!pauses.is_news("app", "a"), "that somebody tries again at once is no news");
+        assert!(pauses.works(&"app") && !pauses.works(&"app"));
+        assert!(pauses.is_news("app", "a"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -62,7 +62,7 @@ pub enum Error {
     Name(#[from] plan::IdentError),
 }
 
-/// Runs a pass; its failure is logged once, here. Every line says which pass it is of, on which database, and on whose
+/// Runs a pass; its failure is logged here, and again only when it is another one. Every line says which pass it is of, on which database, and on whose
 /// behalf.
 pub async fn run(context: Arc<Context>, key: DatabaseKey, pressure: Pressure) -> (Arc<()>, Next) {
     let counted = context.metrics.pass(&key);
@@ -76,14 +76,23 @@ pub async fn run(context: Arc<Context>, key: DatabaseKey, pressure: Pressure) ->
     );
     let (next, ending) = async {
         match pass(&context, &key, &pressure).await {
-            Ok(next) => (next, Some(ending(next))),
+            Ok(next) => {
+                if context.pauses.works(&key) {
+                    tracing::info!("passes come to their end again");
+                }
+                (next, Some(ending(next)))
+            }
             // Whoever leads now runs the next one.
             Err(error) if !context.term.is_held() => {
                 tracing::debug!(%error, "pass cut off");
                 (Next::Never, None)
             }
             Err(error) => {
-                tracing::warn!(%error, "pass failed");
+                if context.pauses.is_news(key.clone(), &error.to_string()) {
+                    tracing::warn!(%error, "pass failed");
+                } else {
+                    tracing::debug!(%error, "pass failed");
+                }
                 (Next::After(context.pauses.failed(key.clone())), Some(Ending::Failed))
             }
         }

@@ -1,11 +1,12 @@
 //! What the program says, as whoever collects its lines sees it.
 
-use serde_json::Value;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 use testbed::{Postgres, eventually, postgres::run, unique};
 
 use crate::program::Program;
 use crate::resources::{database, user};
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, World, resources};
 
 /// All lines as JSON.
 #[track_caller]
@@ -93,6 +94,65 @@ async fn each_line_of_a_pass_says_which_pass_on_what_for_whom() {
     }
     assert_eq!(with_message(&lines, "not ready"), Vec::<&Value>::new());
     assert_eq!(with_message(&lines, "ready").len(), 2, "{lines:?}");
+}
+
+#[tokio::test]
+async fn what_the_api_server_refuses_is_said_once_until_it_works_again() {
+    let world = World::without_operator(17).await;
+    let (app, here) = (unique("app"), &world.namespace);
+    world.apply(&policy(here, true)).await;
+    world.apply(&database(here, &app, &format!("{app}_owner"), "")).await;
+    let resources = resources(world.admin.clone(), "pgdb", here);
+    eventually("the policy to hold", PATIENCE, async || {
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        let change = Patch::Merge(json!({ "status": { "observedGeneration": 1 } }));
+        resources.patch_status(&app, &dry, &change).await.err().ok_or("not yet")
+    })
+    .await;
+    let variables = [("LOG_FORMAT", "json"), ("LOG_LEVEL", "info,operator::pass=debug")];
+    let program = Program::start_with(&world, world.postgres, &variables);
+    program.wait_for_line("pass failed").await;
+    let failed = || with_message(&lines(&program), "pass failed").into_iter().cloned().collect::<Vec<_>>();
+    eventually("some tries", PATIENCE, async || {
+        let found = failed();
+        if found.len() >= 4 { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    world.apply(&policy(here, false)).await;
+    world.ready("pgdb", &app).await;
+    program.wait_for_line("passes come to their end again").await;
+    let failed = failed();
+    let levels: Vec<_> = failed.iter().map(|line| line["level"].as_str().unwrap()).collect();
+    assert!(failed[0]["error"].as_str().unwrap().contains("it is refused"), "{failed:?}");
+    assert_eq!((levels[0], levels[1..].iter().all(|level| *level == "DEBUG")), ("WARN", true), "{failed:?}");
+    let all = lines(&program);
+    let again = with_message(&all, "passes come to their end again");
+    assert_eq!((again.len(), again[0]["level"].as_str()), (1, Some("INFO")), "{again:?}");
+    assert_eq!(again[0]["database"], app.as_str());
+}
+
+/// What refuses statuses in this namespace, or no longer does.
+fn policy(namespace: &str, refuses: bool) -> String {
+    format!(
+        "apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{ name: {namespace} }}
+spec:
+  matchConstraints:
+    resourceRules:
+    - {{ apiGroups: [pgprovisioner.drewsonne.github.io], apiVersions: [v1], resources: ['*/status'], operations: [UPDATE] }}
+  validations: [{{ expression: '{}', message: it is refused, reason: Forbidden }}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{ name: {namespace} }}
+spec:
+  policyName: {namespace}
+  validationActions: [Deny]
+  matchResources: {{ namespaceSelector: {{ matchLabels: {{ kubernetes.io/metadata.name: {namespace} }} }} }}
+",
+        !refuses
+    )
 }
 
 #[tokio::test]
