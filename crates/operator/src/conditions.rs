@@ -183,7 +183,7 @@ reasons! {
         "Set another, or remove the key `password` to have one made. The message says what is wrong with it.";
     InvalidCredentials, Class::NeedsPerson,
         "The admin credentials are missing, incomplete or refused by the server.",
-        "Put the Secret with the admin credentials right; the operator sees it at once.";
+        "Put the Secret with the admin credentials right. One that a resource names is seen at once; those of the operator's own server are in its environment, and count after `kubectl rollout restart` of its Deployment.";
     TlsError, Class::NeedsPerson,
         "The encrypted connection cannot be established as configured.",
         "Check `sslmode`, the CA and the name in the server's certificate. Nothing was sent unencrypted.";
@@ -280,8 +280,8 @@ reasons! {
     SecretDeleted, EventType::Normal,
         "A Secret that is no longer needed was deleted.", "";
     SecretKept, EventType::Warning,
-        "A Secret that is no longer needed stays: its namespace is not watched any more.",
-        "Delete it.";
+        "A Secret that is no longer needed stays: its namespace is not watched any more, or the API server refuses to delete it.",
+        "Delete it. The message has the API server's answer, if there was one.";
     RightsDisarmed, EventType::Warning,
         "Functions or views of a leaving role would have run with the new owner's rights: they run as their caller, or others lost access to them.",
         "The message names them. Grant again what is still wanted.";
