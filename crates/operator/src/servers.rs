@@ -16,7 +16,7 @@ use crate::pass::gather::Clock;
 use crate::resource::{ObjectName, ServerKey, spelled};
 
 /// The longest pause between two tries of a server that is down: for as long it may be back unnoticed.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(6);
 
 /// A server by address: host, [spelled] in the one way, and port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -27,6 +27,8 @@ pub(super) struct Operator {
     pub(super) service_account: String,
     /// Its namespace, where it serves resources.
     pub(super) namespace: String,
+    /// Another one whose resources it serves.
+    pub(super) tenant: String,
 }
 
 /// What every operator needs.
@@ -47,6 +49,7 @@ impl Operator {
         let root = shell.current_dir();
         let namespace = kubernetes::namespace(&cluster.client(), "bench").await;
         let client = cluster.client();
+        let tenant = kubernetes::namespace(&client, "tenant").await;
         for crd in ["postgresdatabases", "postgresusers"] {
             let crd = std::fs::read_to_string(root.join(CHART).join("crds").join(format!("{crd}.yaml")))?;
             kubernetes::apply(&client, &crd, "default").await?;
@@ -64,14 +67,14 @@ impl Operator {
             ("PG_USER", testbed::postgres::SUPERUSER.to_owned()),
             ("PG_PASSWORD", postgres.password().to_owned()),
             ("POD_NAMESPACE", namespace.clone()),
-            ("WATCH_NAMESPACES", namespace.clone()),
+            ("WATCH_NAMESPACES", format!("{namespace},{tenant}")),
             ("RESYNC_SECONDS", resync_seconds.to_string()),
             ("HTTP_PORT", "0".to_owned()),
         ]);
         let program = root.join("target/release/postgres-provisioner");
         let process = spawn(&program, &environment)?;
         let service_account = identity.service_account.clone();
-        Ok(Self { process, program, environment, kubeconfig, service_account, namespace })
+        Ok(Self { process, program, environment, kubeconfig, service_account, namespace, tenant })
     }
 
     /// Ends it as a crash would, and starts it again.

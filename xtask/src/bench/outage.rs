@@ -22,7 +22,7 @@ const RESYNC: u32 = 10;
 /// How long each is watched: before, and while the server is down.
 const WATCHED: Duration = Duration::from_mins(1);
 /// The first pauses between two tries of a server that is down, in seconds; then the last one again and again.
-const PAUSES: [u64; 5] = [1, 2, 4, 8, 10];
+const PAUSES: [u64; 4] = [1, 2, 4, 6];
 /// Passes that were under way when the first of them failed had begun before: they are no tries of their own. And
 /// whoever counts may be late.
 const TOGETHER: Duration = Duration::from_millis(300);
@@ -91,7 +91,7 @@ pub(super) async fn figures(
 /// In how many steps somebody tried, and the most tries in one of them but the first, in which there can be some that
 /// began together. A step begins with a try and lasts for its pause.
 fn in_steps(tries: &[Instant]) -> (usize, usize) {
-    let mut pauses = PAUSES.into_iter().chain(std::iter::repeat(10));
+    let mut pauses = PAUSES.into_iter().chain(std::iter::repeat(6));
     let (mut steps, mut end): (Vec<usize>, _) = (Vec::new(), None);
     for at in tries {
         match (end, steps.last_mut()) {

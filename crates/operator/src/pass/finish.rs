@@ -45,9 +45,9 @@ impl Work<'_> {
         for resource in resources {
             match self.finish_one(state, resource, resources).await {
                 Ok(found) => waits = waits.max(found),
-                // The others need not wait for it.
+                // The others need not wait for it; the pass says so in the end.
                 Err(error) => {
-                    tracing::warn!(%resource, %error, "not reported");
+                    tracing::debug!(%resource, %error, "not reported");
                     trouble = Some(error);
                 }
             }

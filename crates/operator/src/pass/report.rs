@@ -280,10 +280,12 @@ pub(super) async fn write(
     let before = json!(resource.status().cloned().unwrap_or_default());
     let Some(change) = patch::difference(&before, &json!(status)) else { return Ok(()) };
     announce_reason(context, resource, &status);
-    let conditions = resource.status().map(|status| status.conditions.as_slice());
-    log::conditions(resource, conditions.unwrap_or_default(), &status.conditions);
     match patch::patch_status(&context.client, resource, change).await {
-        Ok(_) => context.memory.reported(resource, status),
+        Ok(_) => {
+            let conditions = resource.status().map(|status| status.conditions.as_slice());
+            log::conditions(resource, conditions.unwrap_or_default(), &status.conditions);
+            context.memory.reported(resource, status);
+        }
         // It is gone: nobody reads its status.
         Err(kube::Error::Api(answer)) if answer.is_not_found() => (),
         Err(error) => return Err(error),

@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// How many databases are on the server, each with two users.
 const DATABASES: usize = 8;
-/// The operator pauses for 1, 2, 4, 8 and then 10 seconds. So much less is measured by whoever accepts late.
+/// The operator pauses for 1, 2, 4 and then 6 seconds. So much less is measured by whoever accepts late.
 const LATE: Duration = Duration::from_millis(300);
 
 /// A way to a server that can be closed, and then only counts who comes.
@@ -103,7 +103,7 @@ async fn a_server_that_is_down_is_asked_once_per_step_and_costs_the_others_nothi
     let later: Vec<_> = tries.iter().filter(|one| **one > first + LATE).copied().collect();
     assert!(tries.len() - later.len() <= 4, "{tries:?}");
     let mut last = first;
-    for (try_, step) in later.iter().zip([1, 2, 4, 8, 10, 10]) {
+    for (try_, step) in later.iter().zip([1, 2, 4, 6, 6, 6]) {
         assert!(*try_ - last + LATE >= Duration::from_secs(step), "after {:?} of {step} s", *try_ - last);
         last = *try_;
     }
