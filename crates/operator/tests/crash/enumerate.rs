@@ -138,11 +138,18 @@ async fn check(work: Work, stage: &Stage, before: Option<&Before>, at: &str) {
         let was = before.and_then(|before| before.numbers.get(name));
         assert!(was.is_none_or(|was| was == number), "{name} was made twice: {at}");
     }
-    let secrets = stage.all_secrets().await;
-    let mut found: Vec<_> = secrets.iter().map(kube::ResourceExt::name_any).collect();
-    found.sort();
     let wanted = work.secrets();
-    assert_eq!(found, wanted.iter().map(|holds| holds.secret).collect::<Vec<_>>(), "{at}");
+    // One that a resource has left goes once its status tells of the next.
+    let secrets = eventually(at, PATIENCE, async || {
+        let secrets = stage.all_secrets().await;
+        let mut found: Vec<_> = secrets.iter().map(kube::ResourceExt::name_any).collect();
+        found.sort();
+        match found.iter().eq(wanted.iter().map(|holds| holds.secret)) {
+            true => Ok(secrets),
+            false => Err(format!("Secrets: {found:?}")),
+        }
+    })
+    .await;
     for holds in wanted {
         let secret = secrets.iter().find(|secret| secret.name_any() == holds.secret).unwrap();
         let now = password(secret).unwrap();

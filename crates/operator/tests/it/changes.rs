@@ -134,11 +134,11 @@ async fn a_new_secret_name_takes_the_password_along() {
     let elsewhere = unique("elsewhere");
     app.change(&user, json!({ "secretName": elsewhere })).await;
     assert_eq!(world.secret(&world.namespace, &elsewhere).await, before);
-    assert_eq!(world.find_secret(&world.namespace, &user).await, None);
+    world.secret_gone(&world.namespace, &user).await;
 
     app.change(&user, json!({ "secretNamespace": world.tenant })).await;
     assert_eq!(world.secret(&world.tenant, &elsewhere).await, before);
-    assert_eq!(world.find_secret(&world.namespace, &elsewhere).await, None);
+    world.secret_gone(&world.namespace, &elsewhere).await;
     world.login(&before).await;
 }
 
@@ -203,7 +203,7 @@ async fn a_new_owner_gets_the_database_and_all_in_it_and_the_old_one_goes() {
     assert_eq!(app.value(owners).await.as_ref(), Some(&heir));
     let old = format!("SELECT rolname FROM pg_roles WHERE rolname = '{}'", app.owner);
     assert_eq!(app.value(&old).await, None);
-    assert_eq!(world.find_secret(&world.namespace, &app.name).await, None);
+    world.secret_gone(&world.namespace, &app.name).await;
     assert!(world.try_login(&before).await.is_err());
 
     let found = world.secret(&world.namespace, &secret).await;

@@ -318,6 +318,17 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
         Some(data.into_iter().map(|(key, value)| (key, text(value.0))).collect())
     }
 
+    /// Waits until there is no such Secret. One that a resource has left goes once the status tells of the next.
+    pub(crate) async fn secret_gone(&self, namespace: &str, name: &str) {
+        eventually(&format!("Secret {name} to be gone"), PATIENCE, async || {
+            match self.find_secret(namespace, name).await {
+                None => Ok(()),
+                Some(_) => Err("it is there"),
+            }
+        })
+        .await;
+    }
+
     /// Waits for a Secret, and returns what is in it.
     pub(crate) async fn secret(&self, namespace: &str, name: &str) -> BTreeMap<String, String> {
         let what = format!("Secret {namespace}/{name}");
