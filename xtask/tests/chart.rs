@@ -408,6 +408,21 @@ fn connections_that_leave_nothing_for_other_servers_are_refused_with_what_to_do(
     with(72 + least).unwrap();
 }
 
+/// `--reuse-values` keeps an earlier chart's defaults, in which what is new is missing.
+#[test]
+fn values_that_are_missing_are_named_with_what_to_do() {
+    let defaults = fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let defaults: serde_json::Map<String, Value> = serde_saphyr::from_str(&defaults).unwrap();
+    let optional = |name: &str| name == "resources";
+    for (name, value) in &defaults {
+        if value.as_object().is_some_and(|group| !group.is_empty()) && !optional(name) {
+            let message = helm(&format!("{name}: null\n")).unwrap_err();
+            assert!(message.contains(&format!("the value {name} is missing")), "{message}");
+            assert!(message.contains("--reset-then-reuse-values"), "{message}");
+        }
+    }
+}
+
 #[test]
 fn values_that_the_chart_does_not_know_are_let_through() {
     helm("somethingOld: true\npostgres:\n  legacy: 1\n").unwrap();

@@ -49,3 +49,12 @@ true
   resources: [events]
   verbs: [create, patch]
 {{- end }}
+
+{{/* Helm's --reuse-values leaves out what an earlier chart did not have, and templates then fail at some place or another. */}}
+{{- define "postgres-provisioner.complete" -}}
+{{- range list "postgres" "image" "connections" "namespaces" "crds" "log" "metrics" "leaderElection" "serviceAccount" "rbac" "networkPolicy" }}
+{{- if not (kindIs "map" (get $.Values .)) }}
+{{- fail (printf "the value %s is missing, as with the values of an earlier chart that --reuse-values keeps: use --reset-then-reuse-values (Helm 3.14 and later), or -f with your own values" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
