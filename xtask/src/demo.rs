@@ -11,8 +11,8 @@ use xshell::Shell;
 
 /// How long any step may take once everything runs.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The samples, in the order in which they are applied.
-const SAMPLES: [&str; 4] = ["namespaces.yaml", "database.yaml", "user.yaml", "user-readwrite.yaml"];
+/// The samples besides the namespaces, in the order in which they are applied.
+const SAMPLES: [&str; 3] = ["database.yaml", "user.yaml", "user-readwrite.yaml"];
 
 /// Runs it to its end; with `keep` until Ctrl-C.
 pub(crate) fn run(shell: &Shell, keep: bool) -> anyhow::Result<()> {

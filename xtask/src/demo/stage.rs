@@ -43,6 +43,7 @@ impl Stage {
         say("the CRDs are installed, and the operator runs as the chart's service account");
         stage.kubectl(&format!("apply -f {CHART}/crds"))?;
         kubernetes::wait_crds_established(&stage.cluster.client()).await;
+        stage.kubectl("apply -f deploy/samples/namespaces.yaml")?;
         stage.start_operator().await?;
         Ok(stage)
     }
