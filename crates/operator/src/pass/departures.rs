@@ -117,7 +117,7 @@ impl Work<'_> {
             }
             let Some(end) = end(state, entry) else { continue };
             let note = format!("{entry}: {end} on {}", self.address);
-            tracing::info!(database = %self.key, "done for a resource that is gone: {note}");
+            tracing::info!("done for a resource that is gone: {note}");
             self.context.events.publish(self.context.ledger.object(entry), Notice::DeletionCompleted, &note);
             self.context.ledger.remove(&self.context.client, entry).await?;
         }

@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use exec::Server;
 use thiserror::Error;
-use tracing::Instrument as _;
-use tracing::field::Empty;
+use tracing::field::{Empty, display};
+use tracing::{Instrument as _, Span};
 
 use crate::conditions::Finding;
 use crate::context::{Context, Settled};
@@ -114,7 +114,10 @@ fn ending(next: Next) -> Ending {
 }
 
 async fn pass(context: &Context, key: &DatabaseKey, pressure: &Pressure) -> Result<Next, Error> {
-    let due = match prepare(context, key).await? {
+    let name = |resource: &Resource| {
+        Span::current().record("resource", display(resource));
+    };
+    let due = match prepare(context, key, name).await? {
         ControlFlow::Continue(due) => due,
         ControlFlow::Break(next) => return Ok(next),
     };
@@ -148,7 +151,8 @@ async fn connected(
             know_own(context).await;
         }
         // What is there now, and not what was there when this pass got in line.
-        let due = match prepare(context, key).await? {
+        // What is recorded again stands twice in the lines.
+        let due = match prepare(context, key, |_| ()).await? {
             ControlFlow::Continue(due) => due,
             ControlFlow::Break(next) => return Ok(next),
         };

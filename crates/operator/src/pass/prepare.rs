@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use exec::Server;
-use tracing::field::display;
 
 use super::{Error, SOON, admitted, aside, deferral, departures, failed, gather, report, resolve};
 use crate::conditions::Finding;
@@ -26,10 +25,11 @@ pub(super) struct Prepared {
     pub(super) entries: Vec<Arc<Entry>>,
 }
 
-/// Finds out, or tells when to look again where there is nothing to do on a server.
+/// Finds out, or tells when to look again where there is nothing to do on a server. `name` is told on whose behalf.
 pub(super) async fn prepare(
     context: &Context,
     key: &DatabaseKey,
+    name: impl FnOnce(&Resource),
 ) -> Result<ControlFlow<Next, Prepared>, Error> {
     // Not for longer: a thousand passes can wait for their turn, each with what there was when it came.
     let (resources, entries) = {
@@ -50,7 +50,7 @@ pub(super) async fn prepare(
     }
     let database = resources.iter().find(|one| matches!(one, Resource::Database(_)));
     if let Some(resource) = database.or(resources.first()) {
-        tracing::Span::current().record("resource", display(resource));
+        name(resource);
     }
     let address = departures::address(context, key, &resources, &entries);
     let those = refused(context, &key.server, address.as_ref(), &resources);
