@@ -98,6 +98,8 @@ pub struct Settled {
     pub generations: BTreeMap<String, Option<i64>>,
     /// The Secrets' versions, by uid of the resource.
     pub secrets: BTreeMap<String, Version>,
+    /// Uids of those for which nothing could be done yet: what is done for them one day is no drift.
+    pub waiting: BTreeSet<String>,
 }
 
 /// A status that the watch may not have brought back yet.

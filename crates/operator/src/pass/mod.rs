@@ -300,5 +300,5 @@ fn settled(context: &Context, resources: &[Resource]) -> Settled {
     let secrets = resources.iter().filter_map(|one| {
         Some((one.uid().to_owned(), context.vault.version(&context.caches, &one.secret())?))
     });
-    Settled { generations, secrets: secrets.collect() }
+    Settled { generations, secrets: secrets.collect(), ..Settled::default() }
 }

@@ -1,6 +1,6 @@
 //! What a pass found and did, and what that means for each resource. No I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plan::{Action, Catalog, Cause, Ident, Refusal, Withheld};
 
@@ -147,6 +147,14 @@ fn is_growth(action: &Action) -> bool {
         Action::Grant { cause: Cause::Growth, .. }
             | Action::AlterDefaultPrivileges { cause: Cause::Growth, .. }
     )
+}
+
+/// The actions that are for others than the resources that waited, by uid.
+pub fn drift_among(actions: &[Action], resources: &[Resource], waited: &BTreeSet<String>) -> Vec<Action> {
+    let (waited, others): (Vec<_>, Vec<_>) = resources.iter().partition(|one| waited.contains(one.uid()));
+    let is_for_one = |action: &Action, of: &[&Resource]| of.iter().any(|one| is_for(action, one));
+    let is_drift = |action: &&Action| !is_for_one(action, &waited) || is_for_one(action, &others);
+    actions.iter().filter(is_drift).cloned().collect()
 }
 
 /// Counts what was found changed.

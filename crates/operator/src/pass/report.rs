@@ -210,7 +210,7 @@ fn announce(context: &Context, outcome: &Outcome, resource: &Resource) {
     if outcome.secrets_written.iter().any(|uid| uid == resource.uid()) {
         say(Notice::SecretWritten.into(), &format!("Secret {}", resource.secret()));
     }
-    if outcome.drift.is_empty() {
+    if !outcome.drift.iter().any(|action| is_for(action, resource)) {
         for (notice, note) in changes(&outcome.done, resource) {
             say(notice.into(), &note);
         }

@@ -85,8 +85,8 @@ impl State {
 struct Round<'r, 's> {
     verifier: &'r Verifier<'r>,
     sessions: &'r mut Sessions<'s>,
-    /// Whether whatever is found was done behind our back.
-    is_drift: bool,
+    /// Whether whatever is found was done behind our back, but for resources that waited until now, by uid.
+    drift: Option<BTreeSet<String>>,
 }
 
 impl Work<'_> {
@@ -110,7 +110,10 @@ impl Work<'_> {
         self.miss_passwords(&mut state)?;
         let next = self.finish(&state, &resources).await?;
         if state.outcome.left.is_empty() && state.busy.is_empty() {
-            self.context.memory.settle(self.key, self.settled(&state, &resources));
+            let is_waiting = |one: &&Resource| state.outcome.ready(one).reason != Reason::Provisioned;
+            let waiting = resources.iter().filter(is_waiting).map(|one| one.uid().to_owned()).collect();
+            let settled = Settled { waiting, ..self.settled(&state, &resources) };
+            self.context.memory.settle(self.key, settled);
         }
         self.report_looks(&look, &observed).await?;
         Ok(next)
@@ -124,11 +127,11 @@ impl Work<'_> {
         (verifier, sessions): (&Verifier<'_>, &mut Sessions<'_>),
     ) -> Result<(), Error> {
         // Not before: a password that changed while it was read is no drift.
-        let was_settled = self.was_settled(resources, &self.settled(state, resources));
-        let mut round = Round { verifier, sessions, is_drift: was_settled };
+        let drift = self.waited(resources, self.settled(state, resources));
+        let mut round = Round { verifier, sessions, drift };
         for number in 1..=ROUNDS {
             let end = self.round(state, &mut round).await?;
-            round.is_drift = false;
+            round.drift = None;
             state.outcome.is_stale = matches!(end, Some(End::Stale | End::Busy(_)));
             match end {
                 None => break,
@@ -170,9 +173,9 @@ impl Work<'_> {
             wanted = self.desired(state)?;
         }
         let mut next = plan(&wanted, &catalog);
-        if round.is_drift {
-            state.outcome.drift.clone_from(&next.actions);
-            outcome::count_drift(&self.context.metrics, &next.actions);
+        if let Some(waited) = &round.drift {
+            state.outcome.drift = outcome::drift_among(&next.actions, &state.resources, waited);
+            outcome::count_drift(&self.context.metrics, &state.outcome.drift);
         }
         state.outcome.is_recreated |= self.is_recreated(state, &next);
         // Nobody else makes a new login wait between its Secret and its password.
@@ -299,13 +302,16 @@ impl Work<'_> {
         settled
     }
 
-    /// Whether the resources are as they were when nothing was left to do.
-    fn was_settled(&self, resources: &[Resource], now: &Settled) -> bool {
+    /// Which of the resources waited when nothing was left to do, if all are as they were then.
+    fn waited(&self, resources: &[Resource], now: Settled) -> Option<BTreeSet<String>> {
         if resources.iter().any(Resource::is_deleting) {
-            return false;
+            return None;
         }
-        match self.context.memory.settled(self.key) {
-            Some(settled) => settled == *now,
+        let is_settled = match self.context.memory.settled(self.key) {
+            Some(settled) => {
+                let now = Settled { waiting: settled.waiting.clone(), ..now };
+                return (settled == now).then_some(settled.waiting);
+            }
             None if self.departures().next().is_some() => false,
             None => resources.iter().all(|resource| {
                 let status = resource.status();
@@ -321,7 +327,8 @@ impl Work<'_> {
                 let version = now.secrets.get(resource.uid()).map(|version| &version.resource_version);
                 is_settled && then.is_none_or(|then| version == Some(then))
             }),
-        }
+        };
+        is_settled.then(BTreeSet::new)
     }
 
     fn is_recreated(&self, state: &State, next: &Plan) -> bool {

@@ -5,9 +5,10 @@ use kube::Api;
 use kube::api::{ApiResource, ListParams, Patch, PatchParams, Request};
 use operator::api::user::PostgresUser;
 use serde_json::{Value, json};
-use testbed::eventually;
+use testbed::{eventually, unique};
 
 use crate::app::{App, may};
+use crate::resources::{database, user};
 use crate::server_log;
 use crate::witness;
 use crate::world::{PATIENCE, World};
@@ -72,6 +73,43 @@ async fn the_next_check_finds_it_without_being_told() {
     let note = world.warning(&reader, "DriftRepaired").await;
     assert_eq!(note, format!("SELECT on public.orders was revoked from {reader}; repaired"));
     may(&mut app.session(&reader).await, "SELECT * FROM public.orders").await;
+}
+
+/// Both were looked at before, and nothing could be done.
+#[tokio::test]
+async fn what_waited_for_the_namespace_of_its_secret_is_new_and_no_drift() {
+    let mut world = World::without_operator(17).await;
+    let (app, late) = (unique("app"), unique("late").replace('_', "-"));
+    let (owner, reader) = (format!("{app}_owner"), format!("{app}reader"));
+    world.settings.watch.insert(late.clone());
+    world.start_operator();
+    let more = format!(", secretNamespace: {late}");
+    world.apply(&database(&world.namespace, &app, &owner, &more)).await;
+    world.apply(&user(&world.namespace, &reader, &app, &format!("{READER}{more}"))).await;
+    for (kind, name) in [("pgdb", &app), ("pguser", &reader)] {
+        world.condition(kind, name, ("Ready", "False", "SecretNamespaceMissing")).await;
+    }
+    world.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{ name: {late} }}\n")).await;
+    for (kind, name) in [("pgdb", &app), ("pguser", &reader)] {
+        let found = world.ready(kind, name).await;
+        assert_eq!(found.data["status"]["lastDrift"], Value::Null);
+        assert!(world.event(name, "Created", 1).await.contains("CREATE ROLE"));
+    }
+}
+
+/// Otherwise a tenant could keep drift from being told.
+#[tokio::test]
+async fn a_resource_that_waits_hides_no_drift_of_others() {
+    let world = World::new().await;
+    let app = App::provision(&world).await;
+    let reader = app.user(READER).await;
+    app.sql_as_owner("CREATE TABLE public.orders AS SELECT 1 AS id").await;
+    let waiting = format!("{}waiting", app.name);
+    let more = format!("{READER}, secretNamespace: {}", unique("none").replace('_', "-"));
+    world.apply(&user(&world.namespace, &waiting, &app.name, &more)).await;
+    world.condition("pguser", &waiting, ("Ready", "False", "SecretNamespaceMissing")).await;
+    app.sql(&format!("REVOKE SELECT ON public.orders FROM {reader}")).await;
+    world.warning(&reader, "DriftRepaired").await;
 }
 
 #[tokio::test]
