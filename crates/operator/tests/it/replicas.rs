@@ -19,7 +19,7 @@ use crate::server_log;
 use crate::world::PATIENCE;
 
 /// For how long things change while leaders die, unless `HA_SECONDS` says otherwise.
-const LOAD: u64 = 25;
+const LOAD: u64 = 60;
 /// How much a server may log, at most, from one takeover to the next death: some seconds of work.
 const LIFE: usize = 400_000;
 
