@@ -136,6 +136,7 @@ async fn an_operator_that_observes_writes_nothing_while_everything_is_broken() {
         (app.name.clone(), app.owner.clone(), reader, new)
     };
     world.settings.mode = Mode::Observe;
+    let (log, writes) = (world.postgres.log().len(), world.writes().len());
     world.start_operator();
     let app = App::of(&world, &name, &owner);
     let gone = format!("{name}u1");
@@ -174,6 +175,21 @@ async fn an_operator_that_observes_writes_nothing_while_everything_is_broken() {
     }
     world.warning(&gone, "Deleting").await;
     assert_nothing_is_written(&app, 5).await;
+    // Nor before: it says what it found, which is all that it writes.
+    assert_eq!(changes(&world.postgres.log()[log..], &app), Vec::<String>::new());
+    let mut said = world.writes().split_off(writes);
+    for write in &mut said {
+        // Events have the time in their names.
+        let is_event = write.starts_with("create events/");
+        *write =
+            if is_event { write.split('.').next().unwrap_or_default().to_owned() } else { write.clone() };
+    }
+    said.sort();
+    let told = [("", 2), ("new", 1), ("u0", 2), ("u1", 1)];
+    let told = told.into_iter().flat_map(|(end, events)| vec![format!("create events/ {name}{end}"); events]);
+    let shown = [("databases", ""), ("users", "new"), ("users", "u0"), ("users", "u1")];
+    let shown = shown.map(|(kind, end)| format!("patch postgres{kind}/status {name}{end} 200"));
+    assert_eq!(said, told.chain(shown).collect::<Vec<_>>());
     assert!(world.has_role(&gone).await && !world.has_role(&new).await);
     assert_eq!(world.get("pguser", &new).await.unwrap().metadata.finalizers, None);
     assert_eq!(world.find_secret(&world.namespace, &reader).await, None);

@@ -10,7 +10,7 @@ use exec::{Learned, Password, PasswordMode, Server, Tls};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use operator::api::database::PostgresDatabase;
 use operator::api::user::PostgresUser;
 use operator::crd_apply::Absent;
@@ -33,6 +33,8 @@ use crate::witness;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the operator checks.
 const RESYNC: Duration = Duration::from_secs(1);
+/// The condition of what is provisioned.
+const READY: (&str, &str, &str) = ("Ready", "True", "Provisioned");
 /// Where the chart is installed.
 const HOME: &str = "provisioner";
 
@@ -235,12 +237,12 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
 
     /// Waits until the resource is Ready for its newest generation, and returns it.
     pub(crate) async fn ready(&self, kind: &str, name: &str) -> DynamicObject {
-        self.condition(kind, name, ("Ready", "True", "Provisioned")).await
+        self.condition(kind, name, READY).await
     }
 
     /// The same, with patience of one's own.
     pub(crate) async fn ready_in(&self, patience: Duration, kind: &str, name: &str) -> DynamicObject {
-        self.condition_in(patience, kind, name, ("Ready", "True", "Provisioned")).await
+        self.condition_in(patience, kind, name, READY).await
     }
 
     /// Waits until the resource has this condition, status and reason for its newest generation.
@@ -262,17 +264,29 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
         (condition, status, reason): (&str, &str, &str),
     ) -> DynamicObject {
         let what = format!("{kind} {name} to be {condition}={status}, {reason}");
-        let wanted = json!([condition, status, reason]);
         eventually(&what, patience, async || {
             let found = self.get(kind, name).await.map_err(|error| error.to_string())?;
-            let conditions = found.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let is_wanted = |one: &Value| {
-                json!([one["type"], one["status"], one["reason"]]) == wanted
-                    && one["observedGeneration"] == json!(found.metadata.generation)
-            };
-            if conditions.iter().any(is_wanted) { Ok(found) } else { Err(format!("{conditions:?}")) }
+            match has(&found, (condition, status, reason)) {
+                true => Ok(found),
+                false => Err(found.data["status"]["conditions"].to_string()),
+            }
         })
         .await
+    }
+
+    /// Waits until everything in the operator's namespace is Ready for its newest generation.
+    pub(crate) async fn all_ready_in(&self, patience: Duration) {
+        eventually("all to be Ready", patience, async || {
+            let mut left = Vec::new();
+            for kind in ["pgdb", "pguser"] {
+                let (all, _) = self.api(kind, "");
+                let found = all.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+                let unready = found.items.into_iter().filter(|one| !has(one, READY));
+                left.extend(unready.map(|one| format!("{}: {}", one.name_any(), one.data["status"])));
+            }
+            if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
+        })
+        .await;
     }
 
     /// Deletes the resource without waiting.
@@ -435,6 +449,15 @@ stringData: {{ username: postgres, password: {password:?}, port: '{port}' }}
         let (namespace, name) = name.split_once('/').unwrap_or((&self.namespace, name));
         (resources(self.admin.clone(), kind, namespace), name)
     }
+}
+
+/// Whether the resource has this condition, status and reason for its newest generation.
+fn has(resource: &DynamicObject, (condition, status, reason): (&str, &str, &str)) -> bool {
+    let wanted = json!([condition, status, reason, resource.metadata.generation]);
+    let conditions = resource.data["status"]["conditions"].as_array();
+    let is_wanted =
+        |one: &Value| json!([one["type"], one["status"], one["reason"], one["observedGeneration"]]) == wanted;
+    conditions.is_some_and(|conditions| conditions.iter().any(is_wanted))
 }
 
 /// The resources of a kind as a user of the cluster reaches them.
