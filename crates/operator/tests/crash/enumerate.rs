@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 use testbed::eventually;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::passwords::password;
+use crate::passwords::{password, value};
 use crate::sequence::Kill;
 use crate::stage::{PATIENCE, Stage};
 use crate::work::Work;
@@ -32,6 +32,8 @@ enum End {
 /// What was there when the program was killed.
 struct Before {
     numbers: BTreeMap<String, String>,
+    /// The roles that could log in with a password.
+    logins: Vec<String>,
     secrets: Vec<Secret>,
 }
 
@@ -108,6 +110,7 @@ async fn kill_at(work: Work, kill: Kill) -> End {
 /// Another program finishes the work; what it found.
 async fn go_on(work: Work, stage: &Stage, at: &str) -> Before {
     let before = Before::look(stage).await;
+    has_its_secrets(work, stage, &before, at).await;
     if before.numbers.contains_key("app") {
         work.holds_always(stage, at).await;
     }
@@ -121,11 +124,35 @@ async fn go_on(work: Work, stage: &Stage, at: &str) -> Before {
 
 impl Before {
     async fn look(stage: &Stage) -> Self {
-        Self { numbers: stage.numbers().await.into_iter().collect(), secrets: stage.all_secrets().await }
+        let (numbers, logins) = (stage.numbers().await.into_iter().collect(), stage.logins().await);
+        Self { numbers, logins, secrets: stage.all_secrets().await }
     }
 
     fn secret(&self, name: &str) -> Option<&Secret> {
         self.secrets.iter().find(|secret| secret.name_any() == name)
+    }
+}
+
+/// Whoever can log in finds the password in a Secret, and the Secrets that resources name are there: also while nobody is
+/// there to put it right.
+async fn has_its_secrets(work: Work, stage: &Stage, before: &Before, at: &str) {
+    // A person has deleted one, or has it deleted.
+    if let Work::Rotation | Work::Deletion = work {
+        return;
+    }
+    for role in &before.logins {
+        let is_of_role = |secret: &&Secret| value(secret, "username").as_ref() == Some(role);
+        let secrets: Vec<_> = before.secrets.iter().filter(is_of_role).collect();
+        assert!(!secrets.is_empty(), "{role} has a password that nobody knows: {at}");
+        for secret in secrets {
+            stage.login(secret).await.unwrap_or_else(|error| panic!("{error}: {at}"));
+        }
+    }
+    for name in ["db", "reader", "writer"] {
+        let resource = stage.get(name).await.filter(|found| found.metadata.deletion_timestamp.is_none());
+        let told = resource
+            .and_then(|found| Some(found.data["status"]["provisioned"]["secretName"].as_str()?.to_owned()));
+        assert!(told.is_none_or(|told| before.secret(&told).is_some()), "the Secret of {name} is gone: {at}");
     }
 }
 

@@ -39,6 +39,8 @@ struct State {
     /// When the process is killed; effects count while it is still to come.
     until: Option<Kill>,
     effects: Vec<String>,
+    /// The last statement.
+    statement: String,
     /// The effect after which it was killed.
     killed: Option<String>,
 }
@@ -55,6 +57,11 @@ impl Sequence {
         let mut state = self.state();
         let process = state.process.take();
         *state = State { process, until: Some(kill), ..State::default() };
+    }
+
+    /// Kills the process, if there is one.
+    pub(crate) fn end(&self) {
+        self.state().process.take().into_iter().for_each(end);
     }
 
     /// Whether the process has not ended.
@@ -82,7 +89,10 @@ impl Sequence {
         if CHANGES.iter().any(|begin| text.starts_with(begin)) {
             // No password, nor what is made of it, is for anybody to see.
             let text = text.split(" PASSWORD ").next().unwrap_or_default();
-            self.note(text.chars().take(SHOWN).collect());
+            let text: String = text.chars().take(SHOWN).collect();
+            let before = std::mem::replace(&mut self.state().statement, text.clone());
+            // One is not like another: what is there for good from now on?
+            self.note(if text == "COMMIT" { format!("COMMIT after {before}") } else { text });
         }
     }
 
@@ -104,12 +114,6 @@ impl Sequence {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Sequence {
-    fn drop(&mut self) {
-        self.state().process.take().into_iter().for_each(end);
     }
 }
 

@@ -44,6 +44,13 @@ pub(crate) struct Stage {
     directory: tempfile::TempDir,
 }
 
+impl Drop for Stage {
+    /// Its relays live as long as the test, and with them whoever counts: the program would too.
+    fn drop(&mut self) {
+        self.sequence.end();
+    }
+}
+
 impl Stage {
     /// An empty place on PostgreSQL 17.
     pub(crate) async fn new() -> Self {
@@ -244,6 +251,17 @@ impl Stage {
     /// The first value of an answer in the database.
     pub(crate) async fn value(&self, sql: &str) -> Option<String> {
         fetch_text(&mut self.postgres.admin(&self.app).await, sql).await.unwrap()
+    }
+
+    /// The roles of this stage that can log in with a password.
+    pub(crate) async fn logins(&self) -> Vec<String> {
+        let sql = format!(
+            "SELECT rolname FROM pg_authid \
+             WHERE starts_with(rolname, '{}') AND rolcanlogin AND rolpassword IS NOT NULL",
+            self.app
+        );
+        let rows = fetch_rows(&mut self.postgres.admin("postgres").await, sql).await.unwrap();
+        rows.into_iter().flatten().flatten().collect()
     }
 
     /// The numbers of all databases and roles of this stage, by name without the stage's own.

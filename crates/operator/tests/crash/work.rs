@@ -161,6 +161,15 @@ impl Work {
         let rows = "SELECT string_agg(n::text, ' ' ORDER BY n) FROM \
                     (TABLE shop.orders UNION TABLE public.notes UNION TABLE shop.few) t";
         assert_eq!(stage.value(rows).await.as_deref(), Some("1 2 3 4 5"), "{at}");
+        if self == Self::Departure {
+            // Or else it could come back for what it no longer has.
+            let open = format!(
+                "SELECT count(*) FROM pg_roles WHERE rolname = '{0}_writer' AND rolcanlogin AND NOT EXISTS \
+                 (SELECT FROM pg_class WHERE relname = 'stock' AND relowner = pg_roles.oid)",
+                stage.app
+            );
+            assert_eq!(stage.value(&open).await.as_deref(), Some("0"), "{at}");
+        }
     }
 
     /// What must hold in the database in the end.
@@ -174,6 +183,15 @@ impl Work {
             );
             let found = stage.value(&sql).await;
             assert_eq!(found.as_deref(), Some(*wanted), "{privilege} on {table} of {role}: {at}");
+        }
+        if self == Self::Deletion {
+            let released = format!(
+                "SELECT count(*) FROM (SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = '{0}' \
+                 UNION ALL SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = '{0}_owner') t (said) \
+                 WHERE said LIKE '%\"released\":\"true\"%'",
+                stage.app
+            );
+            assert_eq!(stage.value(&released).await.as_deref(), Some("2"), "{at}");
         }
     }
 
