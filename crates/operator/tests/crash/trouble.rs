@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kube::api::DeleteParams;
 use testbed::relay::kubernetes::{Asked, Trouble};
 use testbed::{Cluster, eventually};
 
@@ -110,6 +111,22 @@ async fn lists_that_are_refused_are_asked_for_ever_less_often() {
 }
 
 #[tokio::test]
+async fn what_goes_while_no_watch_holds_is_missed() {
+    let stage = provisioned().await;
+    stage.api.trouble(|asked| asked.is_read().then_some(Trouble::refused(410, "Expired")));
+    stage.api.expire_watches();
+    time_of(&stage, 4, Asked::is_read).await;
+    stage.secrets().delete("db", &DeleteParams::default()).await.unwrap();
+    stage.api.recover();
+    // No list has it, and nothing else has anybody look at the database.
+    let made =
+        eventually("the Secret", PATIENCE, async || stage.secrets().get_opt("db").await.unwrap()).await;
+    stage.wait_for(&["db"]).await;
+    eventually("its password", PATIENCE, async || stage.login(&made).await.map(|_| ())).await;
+    goes_on(&stage).await;
+}
+
+#[tokio::test]
 async fn a_watch_that_ends_at_once_is_begun_once_a_second() {
     let stage = provisioned().await;
     stage.api.trouble(|asked| asked.is_watch().then_some(Trouble::Ended));
@@ -137,6 +154,19 @@ async fn what_may_not_be_written_is_tried_ever_less_often() {
     assert!(took > Duration::from_secs(5), "17 requests in {took:?}");
     goes_on(&stage).await;
     stage.wait_for(&USERS).await;
+}
+
+#[tokio::test]
+async fn a_pass_that_cannot_report_is_run_ever_less_often() {
+    let stage = provisioned().await;
+    let is_report = |asked: &Asked| asked.path.ends_with("/status");
+    stage.api.trouble(move |asked| is_report(asked).then_some(Trouble::refused(403, "Forbidden")));
+    stage.user("one", ", access: read").await;
+    // One or two at once, and then after 1, 2 and 4 s.
+    let took = time_of(&stage, 5, is_report).await;
+    assert!(took > Duration::from_secs(6), "5 requests in {took:?}");
+    goes_on(&stage).await;
+    stage.wait_for(&["one"]).await;
 }
 
 #[tokio::test]
