@@ -1,9 +1,10 @@
 //! What is suspended is left alone, and whoever shares its database is not.
 
 use serde_json::{Value, json};
+use testbed::unique;
 
 use crate::app::{App, may};
-use crate::resources::user;
+use crate::resources::{database, user};
 use crate::world::World;
 
 const READER: &str = ", access: read, schemas: [public]";
@@ -100,6 +101,28 @@ async fn a_suspended_database_serves_those_who_are_there() {
     world.ready("pguser", &new).await;
     world.ready("pgdb", &app.name).await;
     assert_eq!(app.value(&public).await.as_deref(), Some("false"));
+}
+
+#[tokio::test]
+async fn what_is_suspended_keeps_its_names() {
+    let world = World::new().await;
+    let app = app_with_table(&world).await;
+    let (reader, there) = (app.user(READER).await, &world.tenant);
+    suspend(&world, "pgdb", &app.name).await;
+    suspend(&world, "pguser", &reader).await;
+    let other = unique("app");
+    world.apply(&database(there, &other, &format!("{other}_owner"), "")).await;
+    world.ready("pgdb", &format!("{there}/{other}")).await;
+    world.apply(&database(there, &app.name, &format!("{other}_heir"), "")).await;
+    world.apply(&user(there, &reader, &other, READER)).await;
+    for (kind, name) in [("pgdb", &app.name), ("pguser", &reader)] {
+        world.condition(kind, &format!("{there}/{name}"), ("Ready", "False", "Conflict")).await;
+    }
+    for (kind, name) in [("pgdb", &app.name), ("pguser", &reader)] {
+        world.patch(kind, name, json!({ "spec": { "suspend": false } })).await;
+        world.ready(kind, name).await;
+    }
+    may(&mut app.session(&reader).await, "SELECT * FROM public.orders").await;
 }
 
 #[tokio::test]
