@@ -145,6 +145,26 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// What comes from one grantee to another.
+#[derive(Clone, Debug)]
+struct Chain {
+    number: u8,
+    first: &'static str,
+    second: &'static str,
+    privilege: Privilege,
+}
+
+fn chain() -> impl Strategy<Value = Chain> {
+    let grantee = || prop::sample::select(&GRANTEES[..]);
+    let privilege = prop::sample::select(&[Privilege::Select, Privilege::Truncate][..]);
+    (0..12_u8, grantee(), grantee(), privilege).prop_map(|(number, first, second, privilege)| Chain {
+        number,
+        first,
+        second,
+        privilege,
+    })
+}
+
 /// Each grantee's access; none, and it stays on the server, or gone.
 #[derive(Clone, Debug)]
 struct Wanted(Vec<&'static str>);
@@ -227,19 +247,8 @@ fn happen(builder: Builder, event: &Event) -> Builder {
             let to = role.map_or(Recipient::Public, |role| Recipient::Role(ident(role)));
             builder.run(&change(true, Target::Database, *privilege, to))
         }
-        Event::Passed { number, by, role, privilege, grantable }
-            if by != role && has_role(&builder, by) && has_role(&builder, role) =>
-        {
-            let privileges = Privileges::of(&[*privilege]);
-            let Some((schema, name)) = nth(&builder.catalog, *number) else { return builder };
-            let (by_oid, role_oid) = (builder.oid(by), builder.oid(role));
-            let (owner, acl) = found(&builder.catalog, (&schema, &name));
-            let may = by_oid == owner || acl.grantable_by(by_oid).contains(privileges);
-            if !may || role_oid == owner || acl.grantable_by(role_oid).contains(privileges) {
-                return builder;
-            }
-            let grantable = if *grantable { privileges } else { Privileges::NONE };
-            builder.given((schema.as_str(), name.as_str()), by, role, (privileges, grantable))
+        Event::Passed { number, by, role, privilege, grantable } => {
+            pass(builder, *number, (by, role), (*privilege, *grantable))
         }
         Event::Column { number, role, privilege } if has_role(&builder, role) => {
             give_on_column(builder, *number, role, *privilege)
@@ -264,6 +273,38 @@ fn happen(builder: Builder, event: &Event) -> Builder {
         }
         _ => builder,
     }
+}
+
+/// One role gives another a privilege, if it may.
+fn pass(
+    builder: Builder,
+    number: u8,
+    (by, role): (&str, &str),
+    (privilege, grantable): (Privilege, bool),
+) -> Builder {
+    let is_there = |name: &str| builder.catalog.role(&ident(name)).is_some();
+    let Some((schema, name)) = nth(&builder.catalog, number) else { return builder };
+    if by == role || !is_there(by) || !is_there(role) {
+        return builder;
+    }
+    let privileges = Privileges::of(&[privilege]);
+    let (by_oid, role_oid) = (builder.oid(by), builder.oid(role));
+    let (owner, acl) = found(&builder.catalog, (&schema, &name));
+    let may = by_oid == owner || acl.grantable_by(by_oid).contains(privileges);
+    if !may || role_oid == owner || acl.grantable_by(role_oid).contains(privileges) {
+        return builder;
+    }
+    let grantable = if grantable { privileges } else { Privileges::NONE };
+    builder.given((schema.as_str(), name.as_str()), by, role, (privileges, grantable))
+}
+
+/// The owner lets one role give another what it has.
+fn pass_on(mut builder: Builder, Chain { number, first, second, privilege }: &Chain) -> Builder {
+    let Some((schema, name)) = nth(&builder.catalog, *number) else { return builder };
+    let (owner, _) = found(&builder.catalog, (&schema, &name));
+    let owner = builder.catalog.roles[&owner].name.as_str().to_owned();
+    builder = pass(builder, *number, (&owner, first), (*privilege, true));
+    pass(builder, *number, (first, second), (*privilege, false))
 }
 
 fn give_on_column(builder: Builder, number: u8, role: &str, privilege: Privilege) -> Builder {
@@ -385,8 +426,14 @@ proptest! {
         after in wanted(),
         spared in prop::collection::vec(any::<bool>(), GRANTEES.len()),
         events in prop::collection::vec(event(), 0..12),
+        chains in prop::collection::vec(chain(), 0..4),
     ) {
-        let (after, mut builder) = (after.desired(), world(&ground, &events));
+        let (after, builder) = (after.desired(), world(&ground, &events));
+        // What a role gave goes with it, and the server keeps a role that has something from one that cannot take it.
+        let stays = |chain: &&Chain| {
+            [chain.first, chain.second].iter().all(|role| !after.leaving.contains_key(&ident(role)))
+        };
+        let mut builder = chains.iter().filter(stays).fold(builder, pass_on);
         give_dependencies(&mut builder, &after);
         let acting = sparing(&after, &spared);
         let before = privileges_of(&builder.catalog, &acting.spared);

@@ -1,6 +1,7 @@
 //! What is more than was asked for.
 
 use super::*;
+use crate::QualifiedName;
 
 #[test]
 fn what_was_given_by_hand_is_revoked_from_a_role_that_we_made() {
@@ -282,6 +283,35 @@ fn a_role_to_be_spared_keeps_the_right_to_give() {
         &builder,
         expect![[r#"
         -- the admin role may not change SELECT on secret.salaries, given by "kept"
+    "#]],
+    );
+}
+
+#[test]
+fn a_view_that_moves_stays_open_to_a_role_to_be_spared() {
+    let mut wanted = desired(&["writer read public"]);
+    let builder = Builder::provisioned(17, &wanted).role("kept").role("other");
+    let mut builder = builder.relation("public", "few", "writer", RelationKind::MaterializedView);
+    let name = QualifiedName { schema: ident("public"), name: ident("few") };
+    let view = Relation { name, kind: RelationKind::MaterializedView };
+    let exposed =
+        ["kept", "other"].map(|role| ExposedView { view: view.clone(), grantee: builder.oid(role) });
+    let found = Dependencies {
+        owns: true,
+        allow_connections: true,
+        exposed: exposed.into(),
+        ..Dependencies::default()
+    };
+    let writer = builder.oid("writer");
+    builder.catalog.dependencies.entry(writer).or_default().insert(ident("app"), found);
+    wanted.spared.insert(ident("kept"));
+    check(
+        &wanted,
+        &builder,
+        expect![[r#"
+        REVOKE ALL ON TABLE "public"."few" FROM "other" CASCADE
+        REASSIGN OWNED BY "writer" TO "owner"
+        GRANT SELECT ON TABLE "public"."few" TO "writer"
     "#]],
     );
 }
