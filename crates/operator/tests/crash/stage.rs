@@ -69,6 +69,7 @@ impl Stage {
         let postgres = Postgres::shared(17).await;
         let admin = cluster.client();
         let namespace = kubernetes::namespace(&admin, "crash").await;
+        cluster.extend_identity(identity, &namespace).await;
         let app = unique("app");
         let sequence = Arc::<Sequence>::default();
         let (effects, database) = (sequence.clone(), app.clone());
