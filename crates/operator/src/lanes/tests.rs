@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::pass::gather::Clock;

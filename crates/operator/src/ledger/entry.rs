@@ -199,7 +199,7 @@ impl Entry {
             ServerKey::Configured => "the operator's own admin credentials".to_owned(),
             ServerKey::Named { secret, .. } => format!("the admin credentials in Secret {secret}"),
         };
-        format!("on {}, with {credentials}: {todo}; since {}", self.provisioned.server, self.since)
+        format!("on {}, with {credentials}: {todo}; since {:.0}", self.provisioned.server, self.since)
     }
 }
 
