@@ -111,7 +111,8 @@ async fn figures(ground: Ground<'_>, group: Option<Group>, fleet: usize) -> anyh
     }
     if is_wanted(Group::Outage) {
         println!("one of two servers is down for a minute");
-        let (near, far) = (Postgres::start(17).await, Postgres::start(17).await);
+        let near = Postgres::builder(17).set("log_disconnections", "on").start().await;
+        let far = Postgres::start(17).await;
         figures.extend(outage::figures(ground, &near, &far).await?);
         join_all([&near, &far].map(Postgres::stop)).await;
     }
