@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub use install::MAJORS;
-pub use session::{fetch_rows, fetch_text, run};
+pub use session::{fetch_rows, fetch_text, is_change, run};
 
 /// The name of the superuser of every server.
 pub const SUPERUSER: &str = "postgres";

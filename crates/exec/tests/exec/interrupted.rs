@@ -13,7 +13,7 @@ use plan::{
 use sqlx::PgConnection;
 use testbed::{
     Postgres, eventually,
-    postgres::{fetch_rows, fetch_text, run},
+    postgres::{fetch_rows, fetch_text, is_change, run},
     relay::postgres::{Cut, Relay},
     unique,
 };
@@ -245,22 +245,9 @@ async fn interrupt_on_every_leg(work: Work) {
 /// Cuts at every statement that changes something, begins or ends, and at one of each other kind, which are shared out
 /// among the legs. The answer is lost on every other leg.
 fn cuts(statements: &[String], leg: usize) -> Vec<Cut> {
-    const END_SESSIONS: &str = "SELECT pg_catalog.pg_terminate_backend";
-    const CHANGES: [&str; 10] = [
-        "BEGIN",
-        "COMMIT",
-        "CREATE",
-        "ALTER",
-        "GRANT",
-        "REVOKE",
-        "COMMENT",
-        "DROP",
-        "REASSIGN",
-        END_SESSIONS,
-    ];
     let (mut cuts, mut seen) = (Vec::new(), BTreeSet::new());
     for (number, text) in (1..).zip(statements) {
-        let changes = CHANGES.iter().any(|word| text.starts_with(word));
+        let changes = is_change(text);
         let is_new = seen.insert(text.chars().take(24).collect::<String>());
         if changes || (is_new && number % LEGS.len() == leg) {
             cuts.push(if (number + leg).is_multiple_of(2) {

@@ -3,20 +3,8 @@
 use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How every statement begins that changes something, begins or ends a transaction.
-const CHANGES: [&str; 11] = [
-    "BEGIN",
-    "COMMIT",
-    "ROLLBACK",
-    "CREATE",
-    "ALTER",
-    "GRANT",
-    "REVOKE",
-    "COMMENT",
-    "DROP",
-    "REASSIGN",
-    "SELECT pg_catalog.pg_terminate_backend",
-];
+use testbed::postgres::is_change;
+
 /// How much of a statement is shown.
 const SHOWN: usize = 70;
 
@@ -86,7 +74,7 @@ impl Sequence {
 
     /// Notes a statement.
     pub(crate) fn statement(&self, text: &str) {
-        if CHANGES.iter().any(|begin| text.starts_with(begin)) {
+        if is_change(text) {
             // No password, nor what is made of it, is for anybody to see.
             let text = text.split(" PASSWORD ").next().unwrap_or_default();
             let text: String = text.chars().take(SHOWN).collect();

@@ -2,21 +2,6 @@
 
 use std::collections::BTreeMap;
 
-/// What changes something, or is about to.
-const CHANGES: [&str; 11] = [
-    "BEGIN",
-    "COMMIT",
-    "CREATE",
-    "ALTER",
-    "GRANT",
-    "REVOKE",
-    "COMMENT",
-    "DROP",
-    "REASSIGN",
-    "LOCK",
-    "SELECT pg_catalog.pg_",
-];
-
 /// What a line says when a session in this database begins.
 pub(crate) fn session(database: &str) -> String {
     format!("connection authorized: user=postgres database={database} application_name=postgres-provisioner")
@@ -41,7 +26,8 @@ pub(crate) fn statements(log: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// Whether the statement changes something, or is about to.
 pub(crate) fn is_change(statement: &str) -> bool {
-    CHANGES.iter().any(|verb| statement.starts_with(verb))
+    let is_about_to = ["LOCK", "SELECT pg_catalog.pg_"].iter().any(|begin| statement.starts_with(begin));
+    is_about_to || testbed::postgres::is_change(statement)
 }
 
 /// How often each role and database was made, by transactions that were committed.

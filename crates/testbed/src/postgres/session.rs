@@ -7,6 +7,26 @@ use sqlx::{
 
 use super::{Postgres, SUPERUSER};
 
+/// How a statement begins that changes something, or begins or ends a transaction in which one may.
+const CHANGES: [&str; 11] = [
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "CREATE",
+    "ALTER",
+    "GRANT",
+    "REVOKE",
+    "COMMENT",
+    "DROP",
+    "REASSIGN",
+    "SELECT pg_catalog.pg_terminate_backend",
+];
+
+/// Whether a statement changes something, or begins or ends a transaction in which one may.
+pub fn is_change(statement: &str) -> bool {
+    CHANGES.iter().any(|begin| statement.starts_with(begin))
+}
+
 impl Postgres {
     /// The user and text of every statement that `pg_stat_statements` has kept.
     pub async fn statements(&self) -> Vec<(String, String)> {
