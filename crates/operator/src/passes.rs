@@ -268,6 +268,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_comes_while_a_pass_waits_for_company_costs_no_other() {
+        let (passes, count, gate) = counting(Next::Resync);
+        gate.add_permits(9);
+        let first = passes.request(&"app", Urgency::Pressing);
+        sleep(GATHER / 2).await;
+        let second = passes.request(&"app", Urgency::Pressing);
+        assert_eq!((*first.await.unwrap(), *second.await.unwrap()), (1, 1));
+        settle().await;
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_caller_during_a_pass_gets_the_next() {
         let (passes, count, gate) = counting(Next::Never);
         let first = passes.request(&"app", Urgency::Pressing);

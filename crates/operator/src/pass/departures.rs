@@ -123,9 +123,7 @@ impl Work<'_> {
         }
         Ok(())
     }
-}
 
-impl Work<'_> {
     /// Whether a namesake that nothing is done for names a role of it: that does not take the role over.
     fn is_merely_looked_at(&self, entry: &Entry) -> bool {
         let is_looked_at = |one: &Resource| {

@@ -62,8 +62,8 @@ pub enum Error {
     Name(#[from] plan::IdentError),
 }
 
-/// Runs a pass; its failure is logged here, and again only when it is another one. Every line says which pass it is of, on which database, and on whose
-/// behalf.
+/// Runs a pass; its failure is logged here, and again only when it is another one. Every line says which pass it is of,
+/// on which database, and on whose behalf.
 pub async fn run(context: Arc<Context>, key: DatabaseKey, pressure: Pressure) -> (Arc<()>, Next) {
     let counted = context.metrics.pass(&key);
     // Of this level, so that no filter takes it from the lines that it lets through.
@@ -150,8 +150,8 @@ async fn connected(
         if key.server != ServerKey::Configured {
             know_own(context).await;
         }
-        // What is there now, and not what was there when this pass got in line.
-        // What is recorded again stands twice in the lines.
+        // What is there now, and not what was there when this pass got in line. Its resource is named already: what is
+        // recorded again stands twice in the lines.
         let due = match prepare(context, key, |_| ()).await? {
             ControlFlow::Continue(due) => due,
             ControlFlow::Break(next) => return Ok(next),
