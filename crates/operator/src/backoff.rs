@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::conditions::Finding;
+use crate::lock::lock;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(1);
@@ -73,7 +74,7 @@ impl<K: Ord> Pauses<K> {
     }
 
     fn step(&self, key: K) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = lock(&self.failures);
         let count = failures.entry(key).or_default();
         let pause = FIRST.saturating_mul(1 << (*count).min(6)).min(self.longest);
         *count += 1;
@@ -82,7 +83,7 @@ impl<K: Ord> Pauses<K> {
 
     /// Forgets failures.
     pub fn clear(&self, key: &K) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        lock(&self.failures).remove(key);
     }
 
     /// Whether it is news what is wrong: the last that was said since anything worked was something else.
@@ -90,12 +91,12 @@ impl<K: Ord> Pauses<K> {
         let mut hasher = DefaultHasher::new();
         what.hash(&mut hasher);
         let what = hasher.finish();
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(key, what) != Some(what)
+        lock(&self.said).insert(key, what) != Some(what)
     }
 
     /// It works. Whether anything else was said before.
     pub fn works(&self, key: &K) -> bool {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(key).is_some()
+        lock(&self.said).remove(key).is_some()
     }
 }
 
@@ -103,7 +104,7 @@ impl<K: Ord + Clone> Backoffs<K> {
     /// Lets the caller try, or says how long to wait. After a failure one caller per step is let through.
     pub fn try_now(&self, key: &K) -> Result<(), Wait> {
         let now = Instant::now();
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         let Some(entry) = entries.get_mut(key) else { return Ok(()) };
         if now < entry.until {
             let retry = jittered(entry.until - now);
@@ -120,7 +121,7 @@ impl<K: Ord + Clone> Backoffs<K> {
             return wait;
         }
         let pause = self.pauses.step(key.clone());
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.entries);
         let since = entries.get(&key).map_or_else(Timestamp::now, |entry| entry.since);
         let message = format!("{} (since {since:.0})", finding.message);
         let finding = Finding { reason: finding.reason, message };
@@ -131,18 +132,18 @@ impl<K: Ord + Clone> Backoffs<K> {
 
     /// Forgets the failures of all others than these.
     pub fn retain(&self, is_kept: impl Fn(&K) -> bool) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
-        self.pauses.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
+        lock(&self.entries).retain(|key, _| is_kept(key));
+        lock(&self.pauses.failures).retain(|key, _| is_kept(key));
     }
 
     /// Whether nobody has failed of late.
     pub fn is_free(&self, key: &K) -> bool {
-        !self.entries.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+        !lock(&self.entries).contains_key(key)
     }
 
     /// Why to wait, if somebody has failed since anybody was let through.
     pub fn wait(&self, key: &K) -> Option<Wait> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = lock(&self.entries);
         let entry = entries.get(key).filter(|entry| !entry.is_tried)?;
         let pause = entry.until.checked_duration_since(Instant::now()).filter(|pause| !pause.is_zero())?;
         Some(Wait { retry: jittered(pause), finding: entry.finding.clone() })
@@ -151,7 +152,7 @@ impl<K: Ord + Clone> Backoffs<K> {
     /// Forgets failures: it works, or something about it changed. Whether there were any.
     pub fn clear(&self, key: &K) -> bool {
         self.pauses.clear(key);
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key).is_some()
+        lock(&self.entries).remove(key).is_some()
     }
 }
 

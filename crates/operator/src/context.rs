@@ -1,7 +1,7 @@
 //! What all passes of one operator share. There is no global state: several operators can live in one process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use exec::Server;
 use k8s_openapi::jiff::Timestamp;
@@ -14,6 +14,7 @@ use crate::backoff::Pauses;
 use crate::caches::{Caches, Version};
 use crate::events::Events;
 use crate::ledger::Ledger;
+use crate::lock::lock;
 use crate::metrics::Metrics;
 use crate::pass::gather::{Clock, Kept};
 use crate::resource::{DatabaseKey, ObjectName, Resource, Treatment};
@@ -117,22 +118,22 @@ impl Memory {
 
     /// What the resources looked like when nothing was left to do.
     pub fn settled(&self, key: &DatabaseKey) -> Option<Settled> {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        lock(&self.settled).get(key).cloned()
     }
 
     /// Remembers that nothing is left to do.
     pub fn settle(&self, key: &DatabaseKey, settled: Settled) {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), settled);
+        lock(&self.settled).insert(key.clone(), settled);
     }
 
     /// Forgets a database that has no resources any more.
     pub fn forget(&self, key: &DatabaseKey) {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        lock(&self.settled).remove(key);
     }
 
     /// Whether the verifier was made from the password in this version of a Secret, if that was compared already.
     pub fn compared(&self, secret: &ObjectName, version: &Version, stored: &str) -> Option<PasswordState> {
-        let compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        let compared = lock(&self.compared);
         let found = compared.get(secret).filter(|found| found.version == *version && found.stored == stored);
         found.map(|found| found.state)
     }
@@ -143,22 +144,22 @@ impl Memory {
             return;
         }
         let entry = Compared { version: version.clone(), stored: stored.to_owned(), state };
-        self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.clone(), entry);
+        lock(&self.compared).insert(secret.clone(), entry);
     }
 
     /// Forgets a Secret that is gone.
     pub fn forget_secret(&self, secret: &ObjectName) {
-        self.compared.lock().unwrap_or_else(PoisonError::into_inner).remove(secret);
+        lock(&self.compared).remove(secret);
     }
 
     /// Whether the resource was refused and has not been provisioned since. Its status may tell of a conflict by now.
     pub fn was_refused(&self, uid: &str) -> bool {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+        lock(&self.refused).contains(uid)
     }
 
     /// Remembers, or forgets, that a resource was refused.
     pub fn set_refused(&self, uid: &str, is_refused: bool) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = lock(&self.refused);
         let is_news = if is_refused { refused.insert(uid.to_owned()) } else { refused.remove(uid) };
         if is_news {
             self.clock.tick();
@@ -167,45 +168,42 @@ impl Memory {
 
     /// Since when this process waits with the deletion of a resource: from the first time that it was tried.
     pub fn waits_since(&self, uid: &str) -> Timestamp {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         *waiting.entry(uid.to_owned()).or_insert_with(Timestamp::now)
     }
 
     /// The same of all that wait, by uid.
     pub fn waiting(&self) -> BTreeMap<String, Timestamp> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.waiting).clone()
     }
 
     /// Notes that somebody puts the finalizer on a resource; false when somebody does already.
     pub fn begin_finalizing(&self, uid: &str) -> bool {
-        self.finalizing.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned())
+        lock(&self.finalizing).insert(uid.to_owned())
     }
 
     /// Notes that nobody does any more.
     pub fn end_finalizing(&self, uid: &str) {
-        self.finalizing.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        lock(&self.finalizing).remove(uid);
     }
 
     /// Forgets a resource that is gone.
     pub fn forget_resource(&self, uid: &str) {
         self.set_refused(uid, false);
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        lock(&self.waiting).remove(uid);
+        lock(&self.reported).remove(uid);
     }
 
     /// Remembers a status that was just written.
     pub fn reported(&self, resource: &Resource, status: Status) {
         let reported = Reported { over: resource.meta().resource_version.clone(), status };
-        self.reported
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(resource.uid().to_owned(), reported);
+        lock(&self.reported).insert(resource.uid().to_owned(), reported);
         self.clock.tick();
     }
 
     /// The resource with the status that was written last, where the cache lags behind.
     pub fn refresh(&self, resource: Resource) -> Resource {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = lock(&self.reported);
         let Some(found) = reported.get(resource.uid()) else { return resource };
         if found.over == resource.meta().resource_version {
             return resource.with_status(found.status.clone());

@@ -2,7 +2,7 @@
 //! Prometheus: what was counted.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
 use axum::extract::State;
@@ -12,6 +12,7 @@ use axum::routing::get;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
+use crate::lock::lock;
 use crate::metrics::{Format, Metrics};
 use crate::term::Term;
 
@@ -62,7 +63,7 @@ impl Readiness {
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

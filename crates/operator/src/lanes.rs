@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::{Instant, timeout};
 
+use crate::lock::lock;
 use crate::passes::Pressure;
 use crate::resource::{DatabaseKey, ServerKey};
 
@@ -131,7 +132,7 @@ impl Lanes {
 
     /// Remembers what a database was.
     pub fn note(&self, key: &DatabaseKey, weight: Weight) {
-        let mut heavy = self.heavy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heavy = lock(&self.heavy);
         let now = Instant::now();
         heavy.retain(|_, until| *until > now);
         heavy.insert((key.clone(), weight), now + MEMORY);
@@ -139,7 +140,7 @@ impl Lanes {
 
     /// Whether the database is remembered as such.
     pub fn is(&self, key: &DatabaseKey, weight: Weight) -> bool {
-        let heavy = self.heavy.lock().unwrap_or_else(PoisonError::into_inner);
+        let heavy = lock(&self.heavy);
         heavy.get(&(key.clone(), weight)).is_some_and(|until| *until > Instant::now())
     }
 

@@ -7,7 +7,7 @@
 mod entry;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 pub use entry::{Entry, Error, Kind};
 
 use crate::api::LABEL_LEDGER;
+use crate::lock::lock;
 use crate::manners::WatchPauses;
 use crate::pass::gather::Clock;
 use crate::resource::{DatabaseKey, ServerKey};
@@ -184,7 +185,7 @@ impl Ledger {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Kept>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 

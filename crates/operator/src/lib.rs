@@ -20,6 +20,7 @@ pub mod http;
 pub mod index;
 pub mod lanes;
 pub mod ledger;
+mod lock;
 pub mod logging;
 pub mod manners;
 pub mod metrics;

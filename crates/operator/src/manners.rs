@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tower::{Layer, Service};
 
 use crate::backoff;
+use crate::lock::lock;
 
 /// How long the beginning of an answer may take, with all that is tried again meanwhile. Whoever asked fails then, and
 /// comes back when that suits him.
@@ -95,7 +96,7 @@ impl<S> Pace<S> {
     fn turn(&self, uri: &Uri) -> Instant {
         let now = Instant::now();
         let Some(watch) = watch(uri) else { return now };
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = lock(&self.next);
         let turn = next.get(&watch).map_or(now, |next| now.max(*next));
         next.insert(watch, turn + PACE);
         turn

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::lock::lock;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
@@ -213,10 +215,6 @@ fn until_resync<K: std::fmt::Debug>(key: &K, resync: Duration, now: SystemTime) 
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let pause = period - (now + offset) % period;
     Duration::from_millis(u64::try_from(pause).unwrap_or(u64::MAX))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A run function from an asynchronous closure.

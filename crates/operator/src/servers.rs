@@ -1,7 +1,7 @@
 //! The servers in use: what they may bear at a time, and whether they answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use exec::Server;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::backoff::Backoffs;
 use crate::caches::Version;
 use crate::lanes::{Budget, Lane, Lanes};
+use crate::lock::lock;
 use crate::pass::gather::Clock;
 use crate::resource::{ObjectName, ServerKey, spelled};
 
@@ -275,10 +276,6 @@ impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a server's failures are counted by.

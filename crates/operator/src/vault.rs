@@ -1,7 +1,7 @@
 //! Secrets as they were last read: a Secret is read again only when its version has changed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use exec::{Password, PasswordMode};
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::api::{ANNOTATION_RESOURCE, LABEL_RESOURCE_UID, OPERATOR};
 use crate::caches::{Caches, Version};
+use crate::lock::lock;
 use crate::resource::ObjectName;
 use crate::servers::Address;
 
@@ -288,7 +289,7 @@ impl Vault {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ObjectName, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use exec::Usage;
@@ -23,6 +23,7 @@ pub use book::{Description, Format};
 pub use words::{Ending, Fate, Leadership, SecretWrite};
 
 use crate::context::Context;
+use crate::lock::lock;
 use crate::resource::{DatabaseKey, ServerKey};
 use book::Book;
 use families::{Families, WAITING, WORKING};
@@ -241,10 +242,6 @@ impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.book.fmt(f)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

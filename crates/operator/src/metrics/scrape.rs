@@ -6,9 +6,10 @@ use exec::Usage;
 use k8s_openapi::jiff::Timestamp;
 
 use super::repeats::Repeats;
-use super::{Metrics, lock, words};
+use super::{Metrics, words};
 use crate::conditions::{ConditionType, Reason, find};
 use crate::context::Context;
+use crate::lock::lock;
 use crate::resource::{Resource, Treatment};
 use crate::servers::State;
 

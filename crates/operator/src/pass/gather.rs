@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::admit::Admission;
 use super::resolve;
 use crate::api::shared::Status;
 use crate::conditions::{Class, ConditionType, Reason, find};
 use crate::context::Context;
+use crate::lock::lock;
 use crate::resource::{DatabaseKey, Resource, ServerKey, Treatment};
 use crate::servers::Address;
 
@@ -54,7 +55,7 @@ impl Clock {
 
 /// The resources as they are now.
 pub fn census(context: &Context) -> Arc<Census> {
-    let mut kept = context.census.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = lock(&context.census.0);
     // Before anything is looked at: what changes meanwhile is looked at again.
     let now = context.clock.now();
     if let Some(census) = kept.as_ref().filter(|census| census.age == now) {
@@ -106,7 +107,7 @@ impl Census {
 
     /// The verdict on every resource of a server, as it is reached in this way.
     pub fn admission(&self, server: Way, judge: impl FnOnce() -> Admission) -> Arc<Admission> {
-        let mut admissions = self.admissions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admissions = lock(&self.admissions);
         admissions.entry(server).or_insert_with(|| Arc::new(judge())).clone()
     }
 }

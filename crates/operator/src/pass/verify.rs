@@ -1,7 +1,7 @@
 //! Whether the password in a Secret is the role's. CPU; logins only where verifiers cannot be read.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use exec::{Password, Server, Stored, Verify, try_login};
@@ -9,6 +9,7 @@ use plan::{Catalog, Ident, PasswordState};
 
 use crate::caches::Version;
 use crate::context::Context;
+use crate::lock::lock;
 use crate::resource::ObjectName;
 use crate::servers::Address;
 
@@ -49,13 +50,13 @@ impl<'a> Verifier<'a> {
 
     /// Learns the passwords as they are now.
     pub fn expect(&self, expected: &BTreeMap<Ident, Expected>) {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).clone_from(expected);
+        lock(&self.expected).clone_from(expected);
     }
 }
 
 impl Verify for Verifier<'_> {
     fn state(&self, role: &Ident, stored: Stored<'_>) -> PasswordState {
-        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner).get(role).cloned();
+        let expected = lock(&self.expected).get(role).cloned();
         match (stored, &expected) {
             (Stored::Absent, _) => PasswordState::Absent,
             (Stored::Md5(_) | Stored::Other, Some(expected)) => stored.compare(role, &expected.password),
